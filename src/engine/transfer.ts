@@ -1,0 +1,40 @@
+/** The vocabulary of a transfer: requests go in as a batch, each becomes a task with a status. */
+import type { P2PStoreError } from '../core/errors.ts';
+import type { Segment } from './segment.ts';
+
+/** Mooncake's task statuses, by its names. */
+export type TaskStatus = 'WAITING' | 'PENDING' | 'INVALID' | 'CANCELED' | 'COMPLETED' | 'TIMEOUT' | 'FAILED';
+
+export interface TransferRequest {
+  /** `read` copies from the segment into local memory, `write` the other way. */
+  readonly opcode: 'read' | 'write';
+  readonly segment: Segment;
+  /** Virtual address in this process, inside registered memory. */
+  readonly localAddress: bigint | number;
+  /** Virtual address in the other process, inside one buffer that it registered. */
+  readonly remoteAddress: bigint | number;
+  /** 0 completes at once. */
+  readonly lengthBytes: number;
+}
+
+export interface Task {
+  readonly request: TransferRequest;
+  readonly status: TaskStatus;
+  /** Bytes whose transfer has finished; equals the length once COMPLETED. */
+  readonly transferredBytes: number;
+  /** Why the status is INVALID, TIMEOUT or FAILED. */
+  readonly error: P2PStoreError | undefined;
+}
+
+export interface Batch {
+  /** In the order of the requests. */
+  readonly tasks: readonly Task[];
+  /**
+   * Settles when every task has ended and the local memory is quiet: nothing writes to it any more.
+   *
+   * @throws The error of the first task that failed, or `signal.reason` after an abort.
+   */
+  readonly done: Promise<void>;
+  /** Stops what has not finished; its tasks become CANCELED. `done` settles once the memory is quiet. */
+  cancel(reason?: unknown): void;
+}

@@ -1,0 +1,77 @@
+/**
+ * Binds the C library through koffi. The other files of this folder declare the calls that they
+ * need with {@link libcFunction}; nothing outside this folder speaks FFI.
+ *
+ * Loading is lazy: on a system that is not Linux, or where koffi has no prebuilt binary, importing
+ * the package works and the first call says what is missing.
+ *
+ * Pointers and sizes are declared `uintptr_t`/`size_t` and passed as numbers: user addresses on x86-64 and
+ * arm64 are below 2^52, so a double holds them exactly and costs less than a bigint.
+ */
+import { createRequire } from 'node:module';
+import os from 'node:os';
+import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+
+type Koffi = typeof import('koffi');
+type Library = ReturnType<Koffi['load']>;
+
+const require = createRequire(import.meta.url);
+let loaded: { readonly koffi: Koffi; readonly libc: Library } | undefined;
+
+function load(): { readonly koffi: Koffi; readonly libc: Library } {
+  if (loaded !== undefined) return loaded;
+  if (process.platform !== 'linux') {
+    throw new P2PStoreError(
+      ErrorCode.Unsupported,
+      `Cannot use raw memory: it needs Linux, this is ${process.platform}`,
+      { feature: 'raw memory' },
+    );
+  }
+  try {
+    const koffi = require('koffi') as Koffi;
+    loaded = { koffi, libc: koffi.load('libc.so.6') };
+    return loaded;
+  } catch (cause) {
+    throw new P2PStoreError(
+      ErrorCode.Unsupported,
+      'Cannot use raw memory: the FFI library koffi or the C library did not load',
+      { feature: 'raw memory' },
+      { cause },
+    );
+  }
+}
+
+export function koffi(): Koffi {
+  return load().koffi;
+}
+
+/** Declares one function of the C library, bound at its first call. */
+export function libcFunction<A extends unknown[], R>(prototype: string): (...args: A) => R {
+  let bound: ((...args: A) => R) | undefined;
+  return (...args) => {
+    bound ??= load().libc.func(prototype) as unknown as (...args: A) => R;
+    return bound(...args);
+  };
+}
+
+/** The thread's `errno`. Read it at once: any later call, even of the runtime, may change it. */
+export function errno(): number {
+  return load().koffi.errno();
+}
+
+const errnoNames = new Map<number, string>(
+  Object.entries(os.constants.errno).map(([name, value]) => [value, name]),
+);
+
+export function errnoName(value: number): string {
+  return errnoNames.get(value) ?? `errno ${value}`;
+}
+
+/** Translates a failed call into our error; `value` is the `errno` read right after it. */
+export function systemCallError(call: string, value: number): P2PStoreError<'P2P_SYSTEM_CALL_FAILED'> {
+  return new P2PStoreError(
+    ErrorCode.SystemCallFailed,
+    `Cannot ${call}: the system answered ${errnoName(value)}`,
+    { call, errno: value, errnoName: errnoName(value) },
+  );
+}
