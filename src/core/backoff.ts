@@ -12,7 +12,11 @@ export interface BackoffOptions {
  * @param attempt - Failures so far, 0 for the first.
  * @returns Milliseconds in [bound / 2, bound], bound = min(maxMs, firstMs * 2^attempt).
  */
-export function backoffMs(attempt: number, { firstMs, maxMs }: BackoffOptions, random: () => number = Math.random): number {
+export function backoffMs(
+  attempt: number,
+  { firstMs, maxMs }: BackoffOptions,
+  random: () => number = Math.random,
+): number {
   const bound = Math.min(maxMs, firstMs * 2 ** Math.min(attempt, 30));
   return bound / 2 + (random() * bound) / 2;
 }
