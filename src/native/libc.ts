@@ -59,9 +59,7 @@ export function errno(): number {
   return load().koffi.errno();
 }
 
-const errnoNames = new Map<number, string>(
-  Object.entries(os.constants.errno).map(([name, value]) => [value, name]),
-);
+const errnoNames = new Map<number, string>(Object.entries(os.constants.errno).map(([name, value]) => [value, name]));
 
 export function errnoName(value: number): string {
   return errnoNames.get(value) ?? `errno ${value}`;
@@ -69,9 +67,9 @@ export function errnoName(value: number): string {
 
 /** Translates a failed call into our error; `value` is the `errno` read right after it. */
 export function systemCallError(call: string, value: number): P2PStoreError<'P2P_SYSTEM_CALL_FAILED'> {
-  return new P2PStoreError(
-    ErrorCode.SystemCallFailed,
-    `Cannot ${call}: the system answered ${errnoName(value)}`,
-    { call, errno: value, errnoName: errnoName(value) },
-  );
+  return new P2PStoreError(ErrorCode.SystemCallFailed, `Cannot ${call}: the system answered ${errnoName(value)}`, {
+    call,
+    errno: value,
+    errnoName: errnoName(value),
+  });
 }
