@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { defineConfig } from 'vitest/config';
+import { CountReporter } from './tools/count-reporter.ts';
 
 /**
  * Tests name their subject by its source (`../../src/core/gate.ts`) and run what is shipped: the
@@ -19,6 +20,7 @@ const resolve = { alias: [{ find: /^(?:\.\.\/)+src\/(.+)\.ts$/, replacement: `${
 
 export default defineConfig({
   test: {
+    reporters: ['default', new CountReporter()],
     projects: [
       {
         resolve,
