@@ -25,6 +25,7 @@ export const ErrorCode = {
   DiskFull: 'P2P_DISK_FULL',
   FileFailed: 'P2P_FILE_FAILED',
   SystemCallFailed: 'P2P_SYSTEM_CALL_FAILED',
+  WorkerFailed: 'P2P_WORKER_FAILED',
   Unsupported: 'P2P_UNSUPPORTED',
   Closed: 'P2P_CLOSED',
 } as const;
@@ -57,6 +58,7 @@ export interface ErrorContext {
   P2P_DISK_FULL: { readonly path: string; readonly neededBytes: number };
   P2P_FILE_FAILED: { readonly path: string; readonly operation: string };
   P2P_SYSTEM_CALL_FAILED: { readonly call: string; readonly errno: number; readonly errnoName: string };
+  P2P_WORKER_FAILED: { readonly worker: string };
   P2P_UNSUPPORTED: { readonly feature: string };
   P2P_CLOSED: { readonly resource: string };
 }
@@ -67,6 +69,7 @@ const RETRYABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   ErrorCode.PeerUnreachable,
   ErrorCode.TransferFailed,
   ErrorCode.MetadataUnavailable,
+  ErrorCode.WorkerFailed, // a new worker takes its place
   ErrorCode.LeaseLost, // the keeper grants a new one
 ]);
 
