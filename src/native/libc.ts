@@ -54,6 +54,30 @@ export function libcFunction<A extends unknown[], R>(prototype: string): (...arg
   };
 }
 
+/** What a call on another thread left behind. */
+export interface AsyncCallOutcome<R> {
+  readonly result: R;
+  /** That thread's `errno` after the call; means something only when `result` says failure. */
+  readonly errno: number;
+}
+
+/** The same, run on a thread of libuv's pool: for calls that may take long. */
+export function libcAsyncFunction<A extends unknown[], R>(
+  prototype: string,
+): (...args: A) => Promise<AsyncCallOutcome<R>> {
+  let bound: ReturnType<Library['func']> | undefined;
+  return (...args) => {
+    bound ??= load().libc.func(prototype);
+    const callAsync = bound.async;
+    return new Promise((resolve, reject) => {
+      callAsync(...args, (failure: unknown, result: R) => {
+        if (failure) reject(failure);
+        else resolve({ result, errno: errno() }); // koffi hands the pool thread's errno to this callback only
+      });
+    });
+  };
+}
+
 /** The thread's `errno`. Read it at once: any later call, even of the runtime, may change it. */
 export function errno(): number {
   return load().koffi.errno();
