@@ -1,0 +1,107 @@
+/**
+ * The two records by which a segment is found, in Mooncake's format so that its engines find us too:
+ *
+ *   mooncake/ram/<segment>       descriptor: data port, framing version, registered buffers
+ *   mooncake/rpc_meta/<segment>  host
+ *
+ * A name that holds "/" has its descriptor at mooncake/<segment>. JSON is compact, keys sorted, one
+ * newline at the end. `p2pstore_instance` is ours; their decoders ignore it.
+ */
+import { z } from 'zod';
+import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import type { Segment } from './segment.ts';
+
+const PREFIX = 'mooncake/';
+
+export function descriptorKey(segmentName: string): string {
+  return segmentName.includes('/') ? `${PREFIX}${segmentName}` : `${PREFIX}ram/${segmentName}`;
+}
+
+export function locationKey(segmentName: string): string {
+  return `${PREFIX}rpc_meta/${segmentName}`;
+}
+
+export interface SegmentDescriptor {
+  readonly name: string;
+  readonly dataPort: number;
+  readonly buffers: readonly { readonly address: number; readonly lengthBytes: number }[];
+  /** Random for each engine: tells a restarted store from the one before. Absent in Mooncake's own. */
+  readonly instance?: string | undefined;
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder('utf-8', { fatal: true });
+
+function timestamp(now: Date): string {
+  const pad = (value: number, width = 2): string => String(value).padStart(width, '0');
+  const day = `${now.getFullYear()}-${pad(now.getMonth() + 1)}-${pad(now.getDate())}`;
+  const time = `${pad(now.getHours())}:${pad(now.getMinutes())}:${pad(now.getSeconds())}`;
+  return `${day} ${time}.${pad(now.getMilliseconds(), 3)}000`;
+}
+
+export function encodeDescriptor(descriptor: SegmentDescriptor, now: Date = new Date()): Uint8Array {
+  const { name, dataPort, buffers, instance } = descriptor;
+  const record = {
+    buffers: buffers.map(({ address, lengthBytes }) => ({ addr: address, length: lengthBytes, name })),
+    name,
+    p2pstore_instance: instance,
+    protocol: 'tcp',
+    tcp_data_port: dataPort,
+    tcp_proto_version: 2,
+    timestamp: timestamp(now),
+  };
+  return encoder.encode(`${JSON.stringify(record)}\n`);
+}
+
+/** `rpc_port` is 0: nothing of ours answers there, and TCP transfers never ask it. */
+export function encodeLocation(host: string): Uint8Array {
+  return encoder.encode(`${JSON.stringify({ ip_or_host_name: host, rpc_port: 0 })}\n`);
+}
+
+const descriptorSchema = z.object({
+  name: z.string().min(1),
+  protocol: z.literal('tcp'),
+  tcp_data_port: z.int().min(1).max(65_535),
+  tcp_proto_version: z.int().min(1).default(1),
+  p2pstore_instance: z.string().optional(),
+  buffers: z
+    .array(z.object({ name: z.string().min(1), addr: z.int().positive(), length: z.int().positive() }))
+    .nullish(),
+});
+
+const locationSchema = z.object({ ip_or_host_name: z.string().min(1) });
+
+function parse<T>(schema: z.ZodType<T>, key: string, value: Uint8Array): T {
+  try {
+    return schema.parse(JSON.parse(decoder.decode(value)));
+  } catch (cause) {
+    throw new P2PStoreError(
+      ErrorCode.RecordInvalid,
+      `Cannot read record ${key}: it does not describe a TCP segment`,
+      { key },
+      { cause },
+    );
+  }
+}
+
+/** @throws P2P_RECORD_INVALID Either record is malformed or of another protocol. */
+export function decodeSegment(
+  segmentName: string,
+  descriptor: Uint8Array,
+  location: Uint8Array,
+): Segment & { readonly instance: string | undefined } {
+  const record = parse(descriptorSchema, descriptorKey(segmentName), descriptor);
+  const { ip_or_host_name: host } = parse(locationSchema, locationKey(segmentName), location);
+  return {
+    name: segmentName,
+    host: host.replace(/^\[(.*)\]$/, '$1'),
+    port: record.tcp_data_port,
+    protocolVersion: record.tcp_proto_version >= 2 ? 2 : 1,
+    buffers: (record.buffers ?? []).map(({ addr, length, name }) => ({
+      address: addr,
+      lengthBytes: length,
+      location: name,
+    })),
+    instance: record.p2pstore_instance,
+  };
+}

@@ -1,0 +1,358 @@
+/**
+ * The Transfer Engine: one-sided READ and WRITE between registered memory of many processes.
+ *
+ * The engine keeps who registered what, finds segments, and turns batches into requests; a
+ * transport moves the bytes. It never touches memory itself.
+ */
+import { isIP } from 'node:net';
+import os from 'node:os';
+import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import { Gate } from '../core/gate.ts';
+import { LeaseKeeper } from '../metadata/lease-keeper.ts';
+import type { MetadataStore } from '../metadata/metadata-store.ts';
+import { openMetadataStore } from '../metadata/open-metadata-store.ts';
+import { type Logger, silentLogger } from '../observability/logger.ts';
+import { invalidRequest, TransferBatch } from './batch.ts';
+import {
+  ANY_LOCATION,
+  isKnownLocation,
+  type NicPriorityMatrix,
+  parseNicPriorityMatrix,
+} from './nic-priority-matrix.ts';
+import { RegisteredRanges } from './registered-ranges.ts';
+import type { Segment } from './segment.ts';
+import { SegmentDirectory } from './segment-directory.ts';
+import type { Batch, TransferRequest } from './transfer.ts';
+import { defaultIoWorkers, TcpTransport } from './transport/tcp/tcp-transport.ts';
+
+export interface TransferEngineOptions {
+  /** Where segments are found: a URI, or a store and lease that the caller keeps and closes. */
+  readonly metadata: string | { readonly store: MetadataStore; readonly leaseKeeper: LeaseKeeper };
+  /** Name of this engine's segment, unique in the cluster; `host:port` by custom. */
+  readonly segmentName: string;
+  readonly nicPriorityMatrix?: string | NicPriorityMatrix | undefined;
+  /** Host name or address that peers dial. Default: see {@link defaultHost}. */
+  readonly host?: string | undefined;
+  /** Data port, 0 to 65,535. Default 0: the system chooses. */
+  readonly dataPort?: number | undefined;
+  /** I/O worker threads, 1 to 64. Default: half the cores, at least 2, at most 8. */
+  readonly ioWorkers?: number | undefined;
+  /** Connections to one peer, 1 to 64. Default 4: one core drives about one, and more only cost memory. */
+  readonly connectionsPerPeer?: number | undefined;
+  /** Connections that peers may hold open to us. Default 4,096; then the longest idle makes room. */
+  readonly maxInboundConnections?: number | undefined;
+  /** Default 3,000 ms. */
+  readonly connectTimeoutMs?: number | undefined;
+  /** Time without a byte from a peer that owes some before its connection counts as dead. Default 5,000 ms. */
+  readonly stallTimeoutMs?: number | undefined;
+  readonly logger?: Logger | undefined;
+}
+
+export interface RegisterMemoryOptions {
+  /** What peers may do with it. Default `read`. */
+  readonly remoteAccess?: 'none' | 'read' | 'read-write';
+  /** Whether to list it in the segment descriptor before resolving. Default true; the store lists objects elsewhere. */
+  readonly isListed?: boolean;
+}
+
+type MemoryFaultListener = (address: number, lengthBytes: number) => void;
+
+export class TransferEngine implements AsyncDisposable {
+  readonly segmentName: string;
+  /** Host name or address that peers dial. */
+  readonly host: string;
+  readonly nicPriorityMatrix: NicPriorityMatrix | undefined;
+  readonly #gate = new Gate('transfer engine');
+  readonly #transport: TcpTransport;
+  readonly #directory: SegmentDirectory;
+  readonly #ranges: RegisteredRanges;
+  readonly #listed = new Set<number>();
+  readonly #segments = new Map<string, Segment>();
+  readonly #batches = new Set<TransferBatch>();
+  readonly #faultListeners: Set<MemoryFaultListener>;
+  readonly #closeOwned: () => Promise<void>;
+  #closing: Promise<void> | undefined;
+
+  private constructor(parts: {
+    readonly segmentName: string;
+    readonly host: string;
+    readonly matrix: NicPriorityMatrix | undefined;
+    readonly transport: TcpTransport;
+    readonly directory: SegmentDirectory;
+    readonly faultListeners: Set<MemoryFaultListener>;
+    readonly closeOwned: () => Promise<void>;
+  }) {
+    this.segmentName = parts.segmentName;
+    this.host = parts.host;
+    this.nicPriorityMatrix = parts.matrix;
+    this.#transport = parts.transport;
+    this.#directory = parts.directory;
+    this.#faultListeners = parts.faultListeners;
+    this.#closeOwned = parts.closeOwned;
+    this.#ranges = new RegisteredRanges();
+  }
+
+  /**
+   * Starts the I/O workers, opens the data port and lists the segment.
+   *
+   * @throws P2P_INVALID_ARGUMENT An option is out of range, a card unknown, the data port taken.
+   * @throws P2P_SEGMENT_IN_USE A live store goes by that name.
+   * @throws P2P_METADATA_UNAVAILABLE, P2P_METADATA_DENIED
+   * @throws P2P_UNSUPPORTED Not on Linux.
+   */
+  static async open(options: TransferEngineOptions): Promise<TransferEngine> {
+    const { segmentName, logger = silentLogger } = options;
+    if (segmentName === '') throw invalidOption('segmentName', 'it is empty');
+    const matrix = parseNicPriorityMatrix(options.nicPriorityMatrix);
+    const host = options.host ?? defaultHost(segmentName);
+    const faultListeners = new Set<MemoryFaultListener>();
+    const cleanups: (() => Promise<void>)[] = [];
+    const closeOwned = async (): Promise<void> => {
+      for (const cleanup of cleanups.toReversed()) await cleanup();
+    };
+    try {
+      const { store, leaseKeeper } = await openOwnedMetadata(options.metadata, logger, cleanups);
+      const transport = await TcpTransport.open({
+        bindHost: bindHostFor(host),
+        dataPort: requireInteger('dataPort', options.dataPort ?? 0, 0, 65_535),
+        ioWorkers: requireInteger('ioWorkers', options.ioWorkers ?? defaultIoWorkers(), 1, 64),
+        connectionsPerPeer: requireInteger('connectionsPerPeer', options.connectionsPerPeer ?? 4, 1, 64),
+        maxInboundConnections: requireInteger(
+          'maxInboundConnections',
+          options.maxInboundConnections ?? 4096,
+          1,
+          65_536,
+        ),
+        connectTimeoutMs: requireInteger('connectTimeoutMs', options.connectTimeoutMs ?? 3000, 1, 3_600_000),
+        stallTimeoutMs: requireInteger('stallTimeoutMs', options.stallTimeoutMs ?? 5000, 1, 3_600_000),
+        logger,
+        onMemoryFault: (address, lengthBytes) => {
+          for (const listener of faultListeners) listener(address, lengthBytes);
+        },
+      });
+      cleanups.push(() => transport.close());
+      const directory = await SegmentDirectory.open({
+        metadata: store,
+        leaseKeeper,
+        segmentName,
+        host,
+        dataPort: transport.port,
+        logger,
+      });
+      cleanups.push(() => directory.close());
+      return new TransferEngine({ segmentName, host, matrix, transport, directory, faultListeners, closeOwned });
+    } catch (error) {
+      await closeOwned();
+      throw error;
+    }
+  }
+
+  /** Port of the data plane on {@link host}. */
+  get dataPort(): number {
+    return this.#transport.port;
+  }
+
+  /** Whether memory may be registered under this location. */
+  hasLocation(location: string): boolean {
+    return isKnownLocation(this.nicPriorityMatrix, location);
+  }
+
+  /**
+   * Registers `[address, address + lengthBytes)` of this process, so that transfers may use it and
+   * peers reach it as `remoteAccess` allows. The caller keeps the memory alive until it is
+   * unregistered.
+   *
+   * @param lengthBytes - At least 1.
+   * @param location - A key of the NIC priority matrix, or `*`.
+   * @throws P2P_INVALID_ARGUMENT, P2P_ADDRESS_OVERLAPPED, P2P_CLOSED
+   */
+  registerLocalMemory(
+    address: bigint | number,
+    lengthBytes: number,
+    location: string = ANY_LOCATION,
+    options: RegisterMemoryOptions = {},
+  ): Promise<void> {
+    return this.#gate.run(async () => {
+      const start = requireInteger('address', Number(address), 1, Number.MAX_SAFE_INTEGER);
+      requireInteger('lengthBytes', lengthBytes, 1, Number.MAX_SAFE_INTEGER - start);
+      if (!this.hasLocation(location))
+        throw invalidOption('location', `"${location}" is no key of the NIC priority matrix`);
+      if (this.#ranges.overlapping(start, lengthBytes) !== undefined) {
+        throw new P2PStoreError(
+          ErrorCode.AddressOverlapped,
+          `Cannot register memory at 0x${start.toString(16)}: it overlaps memory that is registered already`,
+          { address: BigInt(start), lengthBytes },
+        );
+      }
+      const { remoteAccess = 'read', isListed = true } = options;
+      const range = {
+        address: start,
+        lengthBytes,
+        isReadable: remoteAccess !== 'none',
+        isWritable: remoteAccess === 'read-write',
+      };
+      this.#ranges.add(range);
+      try {
+        await this.#transport.register(range);
+        if (isListed && remoteAccess !== 'none') {
+          this.#listed.add(start);
+          await this.#directory.add(range);
+        }
+      } catch (error) {
+        await this.#forget(start).catch(() => {}); // the first error says why
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * Takes a registration back. Own transfers that use the memory are cancelled. When this resolves
+   * no peer reads or writes it any more, and it may be freed.
+   *
+   * @throws P2P_INVALID_ARGUMENT No registration starts at `address`.
+   */
+  unregisterLocalMemory(address: bigint | number): Promise<void> {
+    return this.#gate.run(async () => {
+      const range = this.#ranges.startingAt(Number(address));
+      if (range === undefined) throw invalidOption('address', 'no registration starts there');
+      const users = [...this.#batches].filter((batch) => batch.touches(range.address, range.lengthBytes));
+      for (const batch of users) batch.cancel();
+      await Promise.allSettled(users.map((batch) => batch.done));
+      await this.#forget(range.address);
+    });
+  }
+
+  async #forget(address: number): Promise<void> {
+    this.#ranges.remove(address);
+    await this.#transport.unregister(address);
+    await this.#directory.remove(address, this.#listed.delete(address));
+  }
+
+  /**
+   * Finds a segment by name. The answer is kept; `refresh` asks again, after a peer restarted.
+   *
+   * @throws P2P_SEGMENT_NOT_FOUND, P2P_RECORD_INVALID, P2P_METADATA_UNAVAILABLE
+   */
+  openSegment(
+    name: string,
+    options: { readonly refresh?: boolean; readonly signal?: AbortSignal } = {},
+  ): Promise<Segment> {
+    return this.#gate.run(async () => {
+      const known = this.#segments.get(name);
+      if (known !== undefined && options.refresh !== true) return known;
+      const segment = await this.#directory.resolve(name, options.signal);
+      this.#segments.set(name, segment);
+      return segment;
+    });
+  }
+
+  /**
+   * Starts a batch of READs and WRITEs. Never throws: what is wrong with a request shows as the
+   * status and error of its task.
+   *
+   * @param options.signal - Cancels the batch; `done` still waits until the memory is quiet.
+   */
+  submitTransfer(
+    requests: readonly TransferRequest[],
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Batch {
+    const batch = new TransferBatch(requests, {
+      signal: options.signal,
+      transport: this.#transport,
+      check: (request) => this.#check(request),
+    });
+    this.#batches.add(batch);
+    const forget = (): void => {
+      this.#batches.delete(batch);
+    };
+    batch.done.then(forget, forget);
+    return batch;
+  }
+
+  #check({ localAddress, remoteAddress, lengthBytes }: TransferRequest): P2PStoreError | undefined {
+    if (!this.#gate.isOpen) return this.#gate.closedError();
+    if (!Number.isSafeInteger(lengthBytes) || lengthBytes < 0)
+      return invalidRequest('lengthBytes', 'the length is no whole number of bytes');
+    if (lengthBytes === 0) return undefined;
+    if (!Number.isSafeInteger(Number(remoteAddress)) || Number(remoteAddress) <= 0) {
+      return invalidRequest('remoteAddress', 'the remote address is out of range');
+    }
+    if (this.#ranges.containing(Number(localAddress), lengthBytes) === undefined) {
+      return invalidRequest('localAddress', 'the local memory is not registered');
+    }
+    return undefined;
+  }
+
+  /** Calls back when serving a peer touched registered memory that is gone: a truncated file, an unmapped page. */
+  onMemoryFault(listener: MemoryFaultListener): () => void {
+    this.#faultListeners.add(listener);
+    return () => {
+      this.#faultListeners.delete(listener);
+    };
+  }
+
+  /** Cancels what runs, takes the segment's records back and ends the workers. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const drained = this.#gate.close();
+    const batches = [...this.#batches];
+    for (const batch of batches) batch.cancel(this.#gate.closedError());
+    await Promise.allSettled(batches.map((batch) => batch.done));
+    await drained;
+    await this.#closeOwned();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+async function openOwnedMetadata(
+  metadata: TransferEngineOptions['metadata'],
+  logger: Logger,
+  cleanups: (() => Promise<void>)[],
+): Promise<{ readonly store: MetadataStore; readonly leaseKeeper: LeaseKeeper }> {
+  if (typeof metadata !== 'string') return metadata;
+  const store = await openMetadataStore(metadata, { logger });
+  cleanups.push(() => store.close());
+  const leaseKeeper = await LeaseKeeper.open(store, { logger });
+  cleanups.push(() => leaseKeeper.close());
+  return { store, leaseKeeper };
+}
+
+function invalidOption(argument: string, why: string): P2PStoreError<'P2P_INVALID_ARGUMENT'> {
+  return new P2PStoreError(ErrorCode.InvalidArgument, `Cannot use ${argument}: ${why}`, { argument });
+}
+
+function requireInteger(argument: string, value: number, min: number, max: number): number {
+  if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
+  throw invalidOption(argument, `${value} is not a whole number from ${min} to ${max}`);
+}
+
+/**
+ * The host part of a segment name of the form `host:port`, else the first address of an interface
+ * that is up and not loopback, else loopback.
+ */
+export function defaultHost(segmentName: string): string {
+  const [, host] = /^(\[[0-9a-fA-F:.%\w]+\]|[^\s:/[\]]+):\d+$/.exec(segmentName) ?? [];
+  if (host !== undefined) return host.replace(/^\[(.*)\]$/, '$1');
+  const addresses = Object.values(os.networkInterfaces()).flatMap((entries) => entries ?? []);
+  const outside = addresses.filter(({ internal }) => !internal);
+  return (outside.find(({ family }) => family === 'IPv4') ?? outside[0])?.address ?? '127.0.0.1';
+}
+
+/** Who is advertised on loopback listens only there; everybody else on all interfaces. */
+function bindHostFor(host: string): string {
+  if (host === 'localhost') return '127.0.0.1';
+  if (isIP(host) === 4 && host.startsWith('127.')) return host;
+  if (host === '::1') return host;
+  return hasIpv6() ? '::' : '0.0.0.0';
+}
+
+function hasIpv6(): boolean {
+  return Object.values(os.networkInterfaces()).some((entries) => entries?.some(({ family }) => family === 'IPv6'));
+}

@@ -1,0 +1,139 @@
+import type { MessagePort } from 'node:worker_threads';
+import { errno } from '../../../native/libc.ts';
+import { Scratch } from '../../../native/scratch.ts';
+import {
+  acceptConnection,
+  closeSocket,
+  EMFILE,
+  ENFILE,
+  localPort,
+  openListener,
+  type SocketAddress,
+  tuneConnection,
+} from '../../../native/sockets.ts';
+import type { RegisteredRange, RegisteredRanges } from '../../registered-ranges.ts';
+import type { MessageHeader } from './message-header.ts';
+import type { Reactor } from './reactor.ts';
+import { DRAIN_BYTES, ServerConnection, type ServerContext, SLOT_BYTES } from './server-connection.ts';
+
+const LISTEN_BACKLOG = 1024;
+/** Out of descriptors, accepting again at once would only spin. */
+const ACCEPT_PAUSE_MS = 100;
+const HEADER_TIMEOUT_MS = 10_000;
+const SERVE_STALL_TIMEOUT_MS = 30_000;
+
+export interface InboundOptions {
+  readonly reactor: Reactor;
+  readonly ranges: RegisteredRanges;
+  readonly message: MessageHeader;
+  readonly siblings: readonly MessagePort[];
+  readonly maxConnections: number;
+  readonly onMemoryFault: (range: RegisteredRange) => void;
+}
+
+/**
+ * The serving half of a worker. One worker listens and deals the accepted sockets out in turn:
+ * descriptors belong to the process, so a number is all that has to travel.
+ */
+export class Inbound {
+  readonly #options: InboundOptions;
+  readonly #context: ServerContext;
+  readonly #connections = new Set<ServerConnection>();
+  readonly #freeSlots: number[] = [];
+  readonly #slots: Scratch;
+  readonly #sink: Scratch = new Scratch(DRAIN_BYTES);
+  #listener: number | undefined;
+  #dealt = 0;
+
+  constructor(options: InboundOptions) {
+    this.#options = options;
+    this.#slots = new Scratch(options.maxConnections * SLOT_BYTES);
+    for (let slot = options.maxConnections - 1; slot >= 0; slot--) this.#freeSlots.push(slot * SLOT_BYTES);
+    this.#context = {
+      ...options,
+      slots: this.#slots,
+      sink: this.#sink,
+      limits: { headerTimeoutMs: HEADER_TIMEOUT_MS, stallTimeoutMs: SERVE_STALL_TIMEOUT_MS },
+      onClosed: (connection) => {
+        this.#connections.delete(connection);
+        this.#freeSlots.push(connection.slot);
+      },
+    };
+    for (const sibling of options.siblings) sibling.on('message', (fd: number) => this.adopt(fd));
+  }
+
+  /** @returns The port. @throws P2P_SYSTEM_CALL_FAILED The address is in use or not ours. */
+  listen(at: SocketAddress): number {
+    this.#listener = openListener(at, LISTEN_BACKLOG);
+    this.#startAccepting(this.#listener);
+    return localPort(this.#listener);
+  }
+
+  #startAccepting(listener: number): void {
+    this.#options.reactor.listen(listener, () => this.#acceptAll(listener));
+  }
+
+  #acceptAll(listener: number): void {
+    for (;;) {
+      const fd = acceptConnection(listener);
+      if (fd < 0) return this.#onAcceptFailed(listener, errno());
+      const turn = this.#dealt++ % (this.#options.siblings.length + 1);
+      if (turn === 0) this.adopt(fd);
+      else this.#options.siblings[turn - 1]?.postMessage(fd);
+    }
+  }
+
+  #onAcceptFailed(listener: number, code: number): void {
+    if (code !== EMFILE && code !== ENFILE) return;
+    this.#options.reactor.unlisten(listener);
+    setTimeout(() => {
+      if (this.#listener === listener) this.#startAccepting(listener);
+    }, ACCEPT_PAUSE_MS);
+  }
+
+  /** Serves an accepted socket. When full, the one that has rested longest makes room, or the newcomer goes. */
+  adopt(fd: number): void {
+    if (this.#freeSlots.length === 0) this.#longestIdle()?.close();
+    const slot = this.#freeSlots.pop();
+    if (slot === undefined) {
+      closeSocket(fd);
+      return;
+    }
+    tuneConnection(fd);
+    const connection = new ServerConnection(fd, slot, this.#context);
+    this.#connections.add(connection);
+    this.#options.reactor.add(connection);
+  }
+
+  #longestIdle(): ServerConnection | undefined {
+    let longest: ServerConnection | undefined;
+    for (const connection of this.#connections) {
+      if (connection.isIdle && connection.lastProgressMs < (longest?.lastProgressMs ?? Number.POSITIVE_INFINITY)) {
+        longest = connection;
+      }
+    }
+    return longest;
+  }
+
+  get isBusy(): boolean {
+    for (const connection of this.#connections) if (!connection.isIdle) return true;
+    return false;
+  }
+
+  /** Ends every connection that moves bytes of that range right now. */
+  revoke(range: RegisteredRange): void {
+    for (const connection of this.#connections) connection.revoke(range);
+  }
+
+  close(): void {
+    if (this.#listener !== undefined) {
+      this.#options.reactor.unlisten(this.#listener);
+      closeSocket(this.#listener);
+      this.#listener = undefined;
+    }
+    for (const connection of this.#connections) connection.close();
+    for (const sibling of this.#options.siblings) sibling.close();
+    this.#slots.free();
+    this.#sink.free();
+  }
+}

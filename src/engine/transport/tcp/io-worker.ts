@@ -1,0 +1,75 @@
+/** Entry of an I/O worker thread: the data plane runs here, whatever the main thread is doing. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { assert } from '../../../core/assert.ts';
+import { RegisteredRanges } from '../../registered-ranges.ts';
+import { MESSAGE_PARTS } from './client-connection.ts';
+import { Inbound } from './inbound.ts';
+import { MessageHeader } from './message-header.ts';
+import type { FromWorker, ToWorker, WorkerSetup } from './messages.ts';
+import { Outbound } from './outbound.ts';
+import { Reactor } from './reactor.ts';
+
+assert(parentPort !== null, 'an I/O worker runs in a worker thread');
+const port = parentPort;
+const setup = workerData as WorkerSetup;
+const post = (message: FromWorker): void => port.postMessage(message);
+
+const reactor = new Reactor();
+const ranges = new RegisteredRanges();
+const message = new MessageHeader(MESSAGE_PARTS);
+const outbound = new Outbound({ ...setup, reactor, message, post });
+const inbound = new Inbound({
+  reactor,
+  ranges,
+  message,
+  siblings: setup.siblings,
+  maxConnections: setup.maxInboundConnections,
+  onMemoryFault: ({ address, lengthBytes }) => post({ kind: 'memory-fault', address, lengthBytes }),
+});
+reactor.isBusy = () => outbound.isBusy || inbound.isBusy;
+
+function unregister(address: number): void {
+  const range = ranges.startingAt(address);
+  if (range === undefined) return;
+  ranges.remove(address);
+  inbound.revoke(range);
+}
+
+function answer(callId: number, work: () => number | undefined): void {
+  try {
+    const result = work();
+    post(result === undefined ? { kind: 'answer', callId } : { kind: 'answer', callId, port: result });
+  } catch (cause) {
+    post({ kind: 'answer', callId, error: cause instanceof Error ? cause.message : String(cause) });
+  }
+}
+
+function stop(): void {
+  outbound.close();
+  inbound.close();
+  reactor.close();
+  message.free();
+  post({ kind: 'stopped' });
+  port.close();
+}
+
+port.on('message', (call: ToWorker) => {
+  switch (call.kind) {
+    case 'submit':
+      return outbound.submit(call);
+    case 'cancel':
+      return outbound.cancel(call.connectionId, call.requestIds);
+    case 'connect':
+      return outbound.connect(call.connectionId, call.to, call.version);
+    case 'disconnect':
+      return outbound.disconnect(call.connectionId);
+    case 'listen':
+      return answer(call.callId, () => inbound.listen(call.at));
+    case 'register':
+      return answer(call.callId, () => void ranges.add(call.range));
+    case 'unregister':
+      return answer(call.callId, () => void unregister(call.address));
+    case 'stop':
+      return stop();
+  }
+});

@@ -1,0 +1,70 @@
+/** What the engine's thread and its I/O workers say to each other. Numbers travel packed, so that a batch is one message. */
+import type { SocketAddress } from '../../../native/sockets.ts';
+import type { RegisteredRange } from '../../registered-ranges.ts';
+
+/** Fields of one request in {@link SubmitMessage.packed}. */
+export const REQUEST_FIELDS = 5;
+/** Fields of one result in {@link SettledMessage.packed}. */
+export const RESULT_FIELDS = 2;
+
+/** How a request ended, as a number on the wire between threads. */
+export const Outcome = {
+  Done: 0,
+  /** The peer refused the address. */
+  Rejected: 1,
+  /** The connection ended or stalled before this request was done. */
+  Disconnected: 2,
+  /** Local memory is gone: the kernel refused to touch it. */
+  MemoryFault: 3,
+  Canceled: 4,
+  /** The peer answered in another framing than its descriptor says. */
+  Protocol: 5,
+  /** The connection ended while this request still waited behind others: not its fault. */
+  Unstarted: 6,
+} as const;
+export type Outcome = (typeof Outcome)[keyof typeof Outcome];
+
+export interface SubmitMessage {
+  readonly kind: 'submit';
+  readonly connectionId: number;
+  /** `[requestId, opcode (0 read, 1 write), localAddress, remoteAddress, lengthBytes]` for each request. */
+  readonly packed: Float64Array;
+}
+
+export type ToWorker =
+  | SubmitMessage
+  | { readonly kind: 'listen'; readonly at: SocketAddress; readonly callId: number }
+  | { readonly kind: 'register'; readonly range: RegisteredRange; readonly callId: number }
+  | { readonly kind: 'unregister'; readonly address: number; readonly callId: number }
+  | { readonly kind: 'connect'; readonly connectionId: number; readonly to: SocketAddress; readonly version: 1 | 2 }
+  | { readonly kind: 'disconnect'; readonly connectionId: number }
+  | { readonly kind: 'cancel'; readonly connectionId: number; readonly requestIds: readonly number[] }
+  | { readonly kind: 'stop' };
+
+export interface SettledMessage {
+  readonly kind: 'settled';
+  /** `[requestId, outcome]` for each request. */
+  readonly packed: Float64Array;
+}
+
+export type FromWorker =
+  | SettledMessage
+  | { readonly kind: 'answer'; readonly callId: number; readonly port?: number; readonly error?: string }
+  | { readonly kind: 'connected'; readonly connectionId: number }
+  | {
+      readonly kind: 'disconnected';
+      readonly connectionId: number;
+      readonly reason: string;
+      readonly wasConnected: boolean;
+    }
+  | { readonly kind: 'memory-fault'; readonly address: number; readonly lengthBytes: number }
+  | { readonly kind: 'stopped' };
+
+/** What a worker is started with. */
+export interface WorkerSetup {
+  /** Ports to the other workers, over which the listening one hands out accepted connections. */
+  readonly siblings: readonly import('node:worker_threads').MessagePort[];
+  readonly maxInboundConnections: number;
+  readonly connectTimeoutMs: number;
+  readonly stallTimeoutMs: number;
+}

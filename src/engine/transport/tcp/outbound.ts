@@ -1,0 +1,93 @@
+import { Scratch } from '../../../native/scratch.ts';
+import { type SocketAddress, startConnect } from '../../../native/sockets.ts';
+import { ClientConnection, type ClientContext, SINK_BYTES } from './client-connection.ts';
+import type { FramingVersion } from './framing.ts';
+import type { MessageHeader } from './message-header.ts';
+import { type FromWorker, Outcome, REQUEST_FIELDS, RESULT_FIELDS, type SubmitMessage } from './messages.ts';
+import type { Reactor } from './reactor.ts';
+
+export interface OutboundOptions {
+  readonly reactor: Reactor;
+  readonly message: MessageHeader;
+  readonly connectTimeoutMs: number;
+  readonly stallTimeoutMs: number;
+  readonly post: (message: FromWorker) => void;
+}
+
+/** The asking half of a worker: its connections to peers, and the results that go back in batches. */
+export class Outbound {
+  readonly #connections = new Map<number, ClientConnection>();
+  readonly #context: ClientContext;
+  readonly #options: OutboundOptions;
+  readonly #sink: Scratch = new Scratch(SINK_BYTES);
+  #results: number[] = [];
+
+  constructor(options: OutboundOptions) {
+    this.#options = options;
+    this.#context = {
+      ...options,
+      sink: this.#sink,
+      onConnected: ({ id }) => options.post({ kind: 'connected', connectionId: id }),
+      onSettled: (requestId, outcome) => this.#settle(requestId, outcome),
+      onClosed: ({ id }, reason, wasConnected) => {
+        this.#connections.delete(id);
+        // Before the results of its requests: their errors name the reason.
+        options.post({ kind: 'disconnected', connectionId: id, reason, wasConnected });
+      },
+    };
+  }
+
+  connect(id: number, to: SocketAddress, version: FramingVersion): void {
+    try {
+      const connection = new ClientConnection(id, startConnect(to), version, this.#context);
+      this.#connections.set(id, connection);
+      this.#options.reactor.add(connection);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      this.#options.post({ kind: 'disconnected', connectionId: id, reason, wasConnected: false });
+    }
+  }
+
+  submit({ connectionId, packed }: SubmitMessage): void {
+    const connection = this.#connections.get(connectionId);
+    for (let at = 0; at < packed.length; at += REQUEST_FIELDS) {
+      const [id = 0, opcode = 0, localAddress = 0, remoteAddress = 0, lengthBytes = 0] = packed.subarray(
+        at,
+        at + REQUEST_FIELDS,
+      );
+      if (connection === undefined) this.#settle(id, Outcome.Unstarted);
+      else connection.submit({ id, opcode: opcode === 1 ? 'write' : 'read', localAddress, remoteAddress, lengthBytes });
+    }
+  }
+
+  cancel(connectionId: number, requestIds: readonly number[]): void {
+    // On a connection that is gone they have been settled already, and those results are on their way.
+    this.#connections.get(connectionId)?.cancel(new Set(requestIds));
+  }
+
+  disconnect(connectionId: number): void {
+    this.#connections.get(connectionId)?.close('not needed any more');
+  }
+
+  get isBusy(): boolean {
+    for (const connection of this.#connections.values()) if (connection.isBusy) return true;
+    return false;
+  }
+
+  #settle(requestId: number, outcome: Outcome): void {
+    if (this.#results.length === 0) queueMicrotask(() => this.#flush());
+    this.#results.push(requestId, outcome);
+  }
+
+  #flush(): void {
+    if (this.#results.length < RESULT_FIELDS) return;
+    this.#options.post({ kind: 'settled', packed: Float64Array.from(this.#results) });
+    this.#results = [];
+  }
+
+  close(): void {
+    for (const connection of this.#connections.values()) connection.close('the engine is closing');
+    this.#flush();
+    this.#sink.free();
+  }
+}

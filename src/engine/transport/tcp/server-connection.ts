@@ -1,0 +1,269 @@
+/**
+ * One accepted connection of the data port.
+ *
+ *   header --ok READ--> sending --done--> header
+ *      |   --ok WRITE-> receiving --done, v2--> sending (status only) --> header
+ *      '---refused, v2--> sending (status REJECTED) --> draining --> closed;   v1 --> closed
+ *
+ * Invariant: bytes leave or enter only ranges that were registered when the header was read, and none
+ * after {@link ServerConnection.revoke} of their range. Only system calls touch them.
+ */
+
+import { errno } from '../../../native/libc.ts';
+import type { Scratch } from '../../../native/scratch.ts';
+import {
+  closeSocket,
+  EAGAIN,
+  EFAULT,
+  EINTR,
+  MSG_NOSIGNAL,
+  receive,
+  sendMessage,
+  shutdownWrites,
+} from '../../../native/sockets.ts';
+import type { RegisteredRange, RegisteredRanges } from '../../registered-ranges.ts';
+import { decodeHeader, encodeStatus, HEADER_BYTES, STATUS_BYTES } from './framing.ts';
+import type { MessageHeader } from './message-header.ts';
+import type { Channel, Reactor } from './reactor.ts';
+
+/** What all connections of one worker share. */
+export interface ServerContext {
+  readonly reactor: Reactor;
+  readonly ranges: RegisteredRanges;
+  /** One slot of {@link SLOT_BYTES} a connection: its header and status in flight. */
+  readonly slots: Scratch;
+  /** At least {@link DRAIN_BYTES} that nobody reads. */
+  readonly sink: Scratch;
+  readonly message: MessageHeader;
+  readonly limits: ServerLimits;
+  onClosed(connection: ServerConnection): void;
+  /** Serving or storing touched memory that is gone: a truncated file, an unmapped page. */
+  onMemoryFault(range: RegisteredRange): void;
+}
+
+export interface ServerLimits {
+  /** A header that has begun must be whole after this time. */
+  readonly headerTimeoutMs: number;
+  /** A peer that neither takes nor sends payload for this long is gone. */
+  readonly stallTimeoutMs: number;
+}
+
+type State =
+  | { readonly tag: 'header'; receivedBytes: number }
+  | {
+      readonly tag: 'sending';
+      /** The part of the status that has not been sent; it goes before the payload. */
+      statusLeftBytes: number;
+      address: number;
+      leftBytes: number;
+      readonly range: RegisteredRange | undefined;
+      readonly isRefusal: boolean;
+    }
+  | {
+      readonly tag: 'receiving';
+      address: number;
+      leftBytes: number;
+      readonly range: RegisteredRange;
+      readonly hasStatus: boolean;
+    }
+  | { readonly tag: 'draining'; leftBytes: number }
+  | { readonly tag: 'closed' };
+
+export const SLOT_BYTES = 32;
+const STATUS_OFFSET = HEADER_BYTES;
+/** One call moves at most this much: more gains nothing, less costs calls (measured from 64 KiB to 4 MiB). */
+const QUANTUM_BYTES = 1024 * 1024;
+/** After a refusal the peer may still be sending a body; reading a little of it keeps the status from being reset away. */
+export const DRAIN_BYTES: number = 64 * 1024;
+const DRAIN_LIMIT_BYTES = 16 * 1024 * 1024;
+
+export class ServerConnection implements Channel {
+  readonly fd: number;
+  readonly slot: number;
+  readonly #context: ServerContext;
+  #state: State = { tag: 'header', receivedBytes: 0 };
+  #readable = true;
+  #writable = true;
+  #lastProgressMs: number = performance.now();
+  #servedRequests = 0;
+
+  constructor(fd: number, slot: number, context: ServerContext) {
+    this.fd = fd;
+    this.slot = slot;
+    this.#context = context;
+  }
+
+  /** Whether it waits between requests, so that it may be closed to make room. */
+  get isIdle(): boolean {
+    return this.#state.tag === 'header' && this.#state.receivedBytes === 0;
+  }
+
+  get isClosed(): boolean {
+    return this.#state.tag === 'closed';
+  }
+
+  get lastProgressMs(): number {
+    return this.#lastProgressMs;
+  }
+
+  onReady(readable: boolean, writable: boolean): void {
+    if (readable) this.#readable = true;
+    if (writable) this.#writable = true;
+  }
+
+  step(): boolean {
+    switch (this.#state.tag) {
+      case 'header':
+        return this.#readable && this.#readHeader(this.#state);
+      case 'sending':
+        return this.#writable && this.#send(this.#state);
+      case 'receiving':
+        return this.#readable && this.#receiveBody(this.#state);
+      case 'draining':
+        return this.#readable && this.#drain(this.#state);
+      case 'closed':
+        return false;
+    }
+  }
+
+  #readHeader(state: Extract<State, { tag: 'header' }>): boolean {
+    const at = this.#context.slots.address + this.slot + state.receivedBytes;
+    const count = receive(this.fd, at, HEADER_BYTES - state.receivedBytes, 0);
+    if (count <= 0) return this.#onNoBytes(count);
+    if (state.receivedBytes === 0) this.#lastProgressMs = performance.now();
+    state.receivedBytes += count;
+    if (state.receivedBytes === HEADER_BYTES) this.#serve();
+    return true;
+  }
+
+  #serve(): void {
+    const { ranges, slots } = this.#context;
+    const { opcode, version, lengthBytes, address } = decodeHeader(slots, this.slot);
+    const range = ranges.containing(address, lengthBytes);
+    const isAllowed = range !== undefined && (opcode === 'read' ? range.isReadable : range.isWritable);
+    this.#lastProgressMs = performance.now();
+    this.#servedRequests += 1;
+    if (!isAllowed) {
+      if (version === 1) return this.close();
+      encodeStatus(slots, this.slot + STATUS_OFFSET, false);
+      this.#state = {
+        tag: 'sending',
+        statusLeftBytes: STATUS_BYTES,
+        address: 0,
+        leftBytes: 0,
+        range: undefined,
+        isRefusal: true,
+      };
+      return;
+    }
+    encodeStatus(slots, this.slot + STATUS_OFFSET, true);
+    this.#state =
+      opcode === 'read'
+        ? {
+            tag: 'sending',
+            statusLeftBytes: version === 2 ? STATUS_BYTES : 0,
+            address,
+            leftBytes: lengthBytes,
+            range,
+            isRefusal: false,
+          }
+        : { tag: 'receiving', address, leftBytes: lengthBytes, range, hasStatus: version === 2 };
+  }
+
+  #send(state: Extract<State, { tag: 'sending' }>): boolean {
+    const { message, slots } = this.#context;
+    message.reset();
+    if (state.statusLeftBytes > 0) {
+      message.push(
+        slots.address + this.slot + STATUS_OFFSET + STATUS_BYTES - state.statusLeftBytes,
+        state.statusLeftBytes,
+      );
+    }
+    if (state.leftBytes > 0) message.push(state.address, Math.min(state.leftBytes, QUANTUM_BYTES));
+    const count = sendMessage(this.fd, message.address, MSG_NOSIGNAL);
+    if (count < 0) return this.#onSendFailed(state.range);
+    const statusBytes = Math.min(count, state.statusLeftBytes);
+    state.statusLeftBytes -= statusBytes;
+    state.address += count - statusBytes;
+    state.leftBytes -= count - statusBytes;
+    this.#lastProgressMs = performance.now();
+    if (state.statusLeftBytes > 0 || state.leftBytes > 0) return true;
+    if (state.isRefusal) {
+      shutdownWrites(this.fd);
+      this.#state = { tag: 'draining', leftBytes: DRAIN_LIMIT_BYTES };
+    } else {
+      this.#state = { tag: 'header', receivedBytes: 0 };
+    }
+    return true;
+  }
+
+  #onSendFailed(range: RegisteredRange | undefined): boolean {
+    const code = errno();
+    if (code === EINTR) return true;
+    if (code === EAGAIN) {
+      this.#writable = false;
+      return false;
+    }
+    if (code === EFAULT && range !== undefined) this.#context.onMemoryFault(range);
+    this.close();
+    return false;
+  }
+
+  #receiveBody(state: Extract<State, { tag: 'receiving' }>): boolean {
+    const count = receive(this.fd, state.address, Math.min(state.leftBytes, QUANTUM_BYTES), 0);
+    if (count <= 0) return this.#onNoBytes(count, state.range);
+    state.address += count;
+    state.leftBytes -= count;
+    this.#lastProgressMs = performance.now();
+    if (state.leftBytes > 0) return true;
+    this.#state = state.hasStatus
+      ? { tag: 'sending', statusLeftBytes: STATUS_BYTES, address: 0, leftBytes: 0, range: undefined, isRefusal: false }
+      : { tag: 'header', receivedBytes: 0 };
+    return true;
+  }
+
+  #drain(state: Extract<State, { tag: 'draining' }>): boolean {
+    const count = receive(this.fd, this.#context.sink.address, DRAIN_BYTES, 0);
+    if (count <= 0) return this.#onNoBytes(count);
+    state.leftBytes -= count;
+    if (state.leftBytes <= 0) this.close();
+    return true;
+  }
+
+  /** A receive gave nothing: try again later, or the connection is over. */
+  #onNoBytes(count: number, range?: RegisteredRange): boolean {
+    const code = count === 0 ? 0 : errno();
+    if (code === EINTR) return true;
+    if (code === EAGAIN) {
+      this.#readable = false;
+      return false;
+    }
+    if (code === EFAULT && range !== undefined) this.#context.onMemoryFault(range);
+    this.close();
+    return false;
+  }
+
+  /** Ends the connection if it is moving bytes of that range, so that the memory is quiet at once. */
+  revoke(range: RegisteredRange): void {
+    if ((this.#state.tag === 'sending' || this.#state.tag === 'receiving') && this.#state.range === range) this.close();
+  }
+
+  checkDeadlines(nowMs: number): void {
+    if (this.isIdle && this.#servedRequests > 0) return; // a pooled connection may rest for ever
+    const { headerTimeoutMs, stallTimeoutMs } = this.#context.limits;
+    const limitMs = this.#state.tag === 'header' || this.#state.tag === 'draining' ? headerTimeoutMs : stallTimeoutMs;
+    if (nowMs - this.#lastProgressMs > limitMs) this.close();
+  }
+
+  abandon(): void {
+    this.close();
+  }
+
+  close(): void {
+    if (this.#state.tag === 'closed') return;
+    this.#state = { tag: 'closed' };
+    this.#context.reactor.remove(this);
+    closeSocket(this.fd);
+    this.#context.onClosed(this);
+  }
+}

@@ -1,0 +1,58 @@
+import type { P2PStoreError } from '../../../core/errors.ts';
+import type { TransportRequest } from '../transport.ts';
+import type { PeerConnection } from './tcp-peer.ts';
+
+/** One request on its way: the slices that it was cut into, and what became of them. */
+export class RequestProgress {
+  readonly request: TransportRequest;
+  readonly slices: readonly Slice[];
+  readonly #onSliceSettled: (slice: Slice) => void;
+  #unsettled: number;
+  #error: P2PStoreError | 'canceled' | undefined;
+  isCanceled = false;
+
+  constructor(
+    request: TransportRequest,
+    sliceBytes: number,
+    nextId: () => number,
+    onSliceSettled: (slice: Slice) => void,
+  ) {
+    this.request = request;
+    this.#onSliceSettled = onSliceSettled;
+    const slices: Slice[] = [];
+    for (let offset = 0; offset < request.lengthBytes; offset += sliceBytes) {
+      const lengthBytes = Math.min(sliceBytes, request.lengthBytes - offset);
+      slices.push({ id: nextId(), progress: this, offset, lengthBytes, failures: 0, connection: undefined });
+    }
+    this.slices = slices;
+    this.#unsettled = slices.length;
+  }
+
+  get isSettled(): boolean {
+    return this.#unsettled === 0;
+  }
+
+  get hasFailed(): boolean {
+    return this.#error !== undefined;
+  }
+
+  /** Counts one slice as ended; the first error is the request's. The last slice settles it. */
+  settle(slice: Slice, error?: P2PStoreError | 'canceled'): void {
+    if (error === undefined) this.request.onProgress(slice.lengthBytes);
+    else this.#error ??= error;
+    this.#unsettled -= 1;
+    this.#onSliceSettled(slice);
+    if (this.#unsettled === 0) this.request.onSettled(this.#error);
+  }
+}
+
+/** The part of a request that travels on one connection. */
+export interface Slice {
+  readonly id: number;
+  readonly progress: RequestProgress;
+  readonly offset: number;
+  readonly lengthBytes: number;
+  /** Connections that ended while this slice was being served. */
+  failures: number;
+  connection: PeerConnection | undefined;
+}

@@ -1,0 +1,275 @@
+/**
+ * One peer as the client sees it: a queue of slices and a few connections that take from it.
+ *
+ * A slice goes to the connection with the least bytes in flight, so a slow one takes fewer. What a
+ * lost connection was doing goes back to the front of the queue; a slice is given up when several
+ * connections ended under it, and all of them when nobody answers at any of the peer's addresses.
+ */
+import { lookup } from 'node:dns/promises';
+import { ErrorCode, P2PStoreError } from '../../../core/errors.ts';
+import type { Segment } from '../../segment.ts';
+import { Outcome, REQUEST_FIELDS } from './messages.ts';
+import type { Slice } from './slice.ts';
+import type { WorkerHandle } from './worker-handle.ts';
+
+export interface PeerConnection {
+  readonly id: number;
+  readonly worker: WorkerHandle;
+  readonly hostAddress: string;
+  isOpen: boolean;
+  inflightBytes: number;
+  inflightSlices: number;
+  /** Why it ended, once it has. */
+  closeReason: string | undefined;
+}
+
+/** What a peer needs of the transport that owns it. */
+export interface PeerContext {
+  readonly connectionsPerPeer: number;
+  /** Gives a new connection its id and the worker whose turn it is. */
+  newConnection(): { readonly id: number; readonly worker: WorkerHandle };
+  onConnectionOpened(connection: PeerConnection, peer: TcpPeer): void;
+  onConnectionEnded(connection: PeerConnection): void;
+}
+
+/** Deep enough to cover the way through the main thread; shallow enough to leave work for other connections. */
+const WINDOW_BYTES = 16 * 1024 * 1024;
+const WINDOW_SLICES = 128;
+/** Another connection is worth its set-up for this much queued. */
+const BYTES_PER_CONNECTION = 2 * 1024 * 1024;
+const SLICES_PER_CONNECTION = 16;
+/** Connections that may end under one slice before its request fails. */
+const MAX_FAILURES = 3;
+
+export class TcpPeer {
+  readonly #segment: Segment;
+  readonly #context: PeerContext;
+  readonly #connections = new Set<PeerConnection>();
+  #queue: Slice[] = [];
+  #queuedBytes = 0;
+  #addresses: string[] = [];
+  #refusals = 0;
+  #isResolving = false;
+  #lastUsedMs: number = performance.now();
+
+  constructor(segment: Segment, context: PeerContext) {
+    this.#segment = segment;
+    this.#context = context;
+  }
+
+  get #name(): string {
+    return `${this.#segment.name} at ${this.#segment.host}:${this.#segment.port}`;
+  }
+
+  /** Milliseconds without work, 0 while there is some. */
+  idleMs(nowMs: number): number {
+    const isIdle =
+      this.#queue.length === 0 && [...this.#connections].every(({ inflightSlices }) => inflightSlices === 0);
+    return isIdle ? nowMs - this.#lastUsedMs : 0;
+  }
+
+  enqueue(slices: readonly Slice[]): void {
+    for (const slice of slices) {
+      this.#queue.push(slice);
+      this.#queuedBytes += slice.lengthBytes;
+    }
+    this.dispatch();
+  }
+
+  /** Hands queued slices to connections with room, and opens more connections when that pays. */
+  dispatch(): void {
+    this.#lastUsedMs = performance.now();
+    const taken = new Map<PeerConnection, Slice[]>();
+    let next = 0;
+    for (; next < this.#queue.length; next++) {
+      const connection = this.#leastLoaded();
+      const slice = this.#queue[next];
+      if (connection === undefined || slice === undefined) break;
+      slice.connection = connection;
+      connection.inflightBytes += slice.lengthBytes;
+      connection.inflightSlices += 1;
+      this.#queuedBytes -= slice.lengthBytes;
+      const list = taken.get(connection);
+      if (list === undefined) taken.set(connection, [slice]);
+      else list.push(slice);
+    }
+    this.#queue.splice(0, next);
+    for (const [connection, slices] of taken) {
+      connection.worker.post({ kind: 'submit', connectionId: connection.id, packed: packSlices(slices) });
+    }
+    if (this.#queue.length > 0) void this.#openConnections();
+  }
+
+  #leastLoaded(): PeerConnection | undefined {
+    const isOneShot = this.#segment.protocolVersion === 1;
+    let best: PeerConnection | undefined;
+    for (const connection of this.#connections) {
+      const { inflightBytes, inflightSlices } = connection;
+      const hasRoom = isOneShot ? inflightSlices === 0 : inflightBytes < WINDOW_BYTES && inflightSlices < WINDOW_SLICES;
+      if (connection.isOpen && hasRoom && (best === undefined || inflightBytes < best.inflightBytes)) best = connection;
+    }
+    return best;
+  }
+
+  async #openConnections(): Promise<void> {
+    if (this.#isResolving) return;
+    if (this.#addresses.length === 0) {
+      this.#isResolving = true;
+      try {
+        const found = await lookup(this.#segment.host, { all: true });
+        this.#addresses = found.map(({ address }) => address);
+      } catch (cause) {
+        return this.#failQueue('its host name does not resolve', cause);
+      } finally {
+        this.#isResolving = false;
+      }
+    }
+    const wanted = Math.max(this.#queuedBytes / BYTES_PER_CONNECTION, this.#queue.length / SLICES_PER_CONNECTION);
+    const missing = Math.min(Math.ceil(wanted), this.#context.connectionsPerPeer) - this.#connections.size;
+    for (let count = 0; count < missing; count++) this.#connect();
+  }
+
+  #connect(): void {
+    const { id, worker } = this.#context.newConnection();
+    const hostAddress = this.#addresses[this.#refusals % this.#addresses.length] ?? this.#segment.host;
+    const connection: PeerConnection = {
+      id,
+      worker,
+      hostAddress,
+      isOpen: false,
+      inflightBytes: 0,
+      inflightSlices: 0,
+      closeReason: undefined,
+    };
+    this.#connections.add(connection);
+    this.#context.onConnectionOpened(connection, this);
+    const to = { host: hostAddress, port: this.#segment.port };
+    worker.post({ kind: 'connect', connectionId: id, to, version: this.#segment.protocolVersion });
+  }
+
+  onConnected(connection: PeerConnection): void {
+    connection.isOpen = true;
+    this.#refusals = 0;
+    this.dispatch();
+  }
+
+  onDisconnected(connection: PeerConnection, reason: string, wasConnected: boolean): void {
+    connection.isOpen = false;
+    connection.closeReason = reason;
+    this.#connections.delete(connection);
+    this.#context.onConnectionEnded(connection);
+    if (wasConnected) {
+      // The results of its slices follow and queue them again.
+      if (this.#queue.length > 0) void this.#openConnections();
+      return;
+    }
+    this.#refusals += 1;
+    if (this.#connections.size > 0) return; // another one is on its way or open
+    if (this.#refusals < this.#addresses.length) void this.#openConnections();
+    else this.#failQueue(reason);
+  }
+
+  #failQueue(reason: string, cause?: unknown): void {
+    const failed = this.#queue;
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    this.#refusals = 0;
+    this.#addresses = []; // a restarted peer may have another
+    const error = new P2PStoreError(
+      ErrorCode.PeerUnreachable,
+      `Cannot reach segment ${this.#name}: ${reason}`,
+      { peer: this.#segment.name },
+      { cause },
+    );
+    for (const slice of failed) slice.progress.settle(slice, error);
+  }
+
+  /** Takes back one slice with its outcome. The caller dispatches once it has passed on all of a message. */
+  onSettled(slice: Slice, outcome: Outcome): void {
+    const { connection, progress } = slice;
+    if (connection !== undefined) {
+      connection.inflightBytes -= slice.lengthBytes;
+      connection.inflightSlices -= 1;
+      if (this.#segment.protocolVersion === 1) this.#retire(connection);
+    }
+    if (outcome === Outcome.Disconnected) slice.failures += 1;
+    const isLost = outcome === Outcome.Disconnected || outcome === Outcome.Unstarted;
+    if (outcome === Outcome.Done) progress.settle(slice);
+    else if (outcome === Outcome.Canceled || (isLost && progress.isCanceled)) progress.settle(slice, 'canceled');
+    else if (isLost && !progress.hasFailed && slice.failures < MAX_FAILURES) this.#requeue(slice);
+    else progress.settle(slice, this.#errorOf(slice, outcome));
+  }
+
+  /** Servers of version 1 may serve one request a connection. */
+  #retire(connection: PeerConnection): void {
+    connection.isOpen = false;
+    connection.worker.post({ kind: 'disconnect', connectionId: connection.id });
+  }
+
+  #requeue(slice: Slice): void {
+    this.#queue.unshift(slice);
+    this.#queuedBytes += slice.lengthBytes;
+  }
+
+  #errorOf({ progress: { request }, offset, lengthBytes, connection }: Slice, outcome: Outcome): P2PStoreError {
+    const facts = { peer: this.#segment.name, address: BigInt(request.remoteAddress + offset), lengthBytes };
+    switch (outcome) {
+      case Outcome.Rejected:
+        return new P2PStoreError(
+          ErrorCode.TransferRejected,
+          `Cannot ${request.opcode} memory of ${this.#name}: it refused the address`,
+          facts,
+        );
+      case Outcome.MemoryFault:
+        return new P2PStoreError(
+          ErrorCode.MemoryFault,
+          'Cannot move bytes: the local memory is not mapped any more, or its file was truncated or is out of space',
+          { address: BigInt(request.localAddress + offset), lengthBytes },
+        );
+      default:
+        return new P2PStoreError(
+          ErrorCode.TransferFailed,
+          `Cannot ${request.opcode} memory of ${this.#name}: ${connection?.closeReason ?? 'the connection ended'}`,
+          facts,
+        );
+    }
+  }
+
+  /** Drops the queued slices of cancelled requests and asks the workers to stop the others. */
+  cancel(slices: readonly Slice[]): void {
+    const canceled = new Set(slices);
+    const dropped = this.#queue.filter((slice) => canceled.has(slice));
+    this.#queue = this.#queue.filter((slice) => !canceled.has(slice));
+    const inflight = new Map<PeerConnection, number[]>();
+    for (const slice of slices) {
+      if (slice.connection === undefined || dropped.includes(slice)) continue;
+      const ids = inflight.get(slice.connection);
+      if (ids === undefined) inflight.set(slice.connection, [slice.id]);
+      else ids.push(slice.id);
+    }
+    for (const [connection, requestIds] of inflight) {
+      connection.worker.post({ kind: 'cancel', connectionId: connection.id, requestIds });
+    }
+    for (const slice of dropped) {
+      this.#queuedBytes -= slice.lengthBytes;
+      slice.progress.settle(slice, 'canceled');
+    }
+  }
+
+  /** Closes its connections; what they carried is settled as lost. */
+  disconnect(): void {
+    for (const { id, worker } of this.#connections) worker.post({ kind: 'disconnect', connectionId: id });
+  }
+}
+
+function packSlices(slices: readonly Slice[]): Float64Array {
+  const packed = new Float64Array(slices.length * REQUEST_FIELDS);
+  slices.forEach(({ id, offset, lengthBytes, progress: { request } }, index) => {
+    const opcode = request.opcode === 'write' ? 1 : 0;
+    packed.set(
+      [id, opcode, request.localAddress + offset, request.remoteAddress + offset, lengthBytes],
+      index * REQUEST_FIELDS,
+    );
+  });
+  return packed;
+}

@@ -1,0 +1,250 @@
+import os from 'node:os';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { ErrorCode, P2PStoreError } from '../../../core/errors.ts';
+import type { Logger } from '../../../observability/logger.ts';
+import type { RegisteredRange } from '../../registered-ranges.ts';
+import type { Transport, TransportRequest } from '../transport.ts';
+import { type FromWorker, Outcome, RESULT_FIELDS } from './messages.ts';
+import { RequestProgress, type Slice } from './slice.ts';
+import { type PeerConnection, type PeerContext, TcpPeer } from './tcp-peer.ts';
+import { WorkerHandle } from './worker-handle.ts';
+
+export interface TcpTransportOptions {
+  /** Numeric address to listen on; `::` takes IPv4 too. */
+  readonly bindHost: string;
+  /** Data port; 0 lets the system choose. */
+  readonly dataPort: number;
+  /** I/O worker threads, 1 to 64. */
+  readonly ioWorkers: number;
+  /** Connections to one peer, 1 to 64. */
+  readonly connectionsPerPeer: number;
+  /** Accepted connections over all workers; the longest idle makes room. */
+  readonly maxInboundConnections: number;
+  readonly connectTimeoutMs: number;
+  /** Time without a byte while some are due before a connection counts as dead, in ms. */
+  readonly stallTimeoutMs: number;
+  readonly logger: Logger;
+  /** Memory of ours that a peer asked for is gone. */
+  readonly onMemoryFault: (address: number, lengthBytes: number) => void;
+}
+
+/** Large enough that a slice costs nothing beside its bytes, small enough to spread one request over connections. */
+const SLICE_BYTES = 4 * 1024 * 1024;
+/** Version 1 takes a connection for every request. */
+const SLICE_BYTES_VERSION_1 = 64 * 1024 * 1024;
+const IDLE_PEER_MS = 60_000;
+
+/** As many as make two cores busy and no more than eight: beyond that the network card is the limit. */
+export function defaultIoWorkers(): number {
+  return Math.min(8, Math.max(2, Math.floor(os.availableParallelism() / 2)));
+}
+
+/** TCP on Mooncake's framing: reads and writes between sockets and registered memory, in worker threads. */
+export class TcpTransport implements Transport {
+  readonly name = 'tcp';
+  readonly #options: TcpTransportOptions;
+  readonly #workers: readonly WorkerHandle[];
+  readonly #peers = new Map<string, TcpPeer>();
+  readonly #connections = new Map<number, { readonly connection: PeerConnection; readonly peer: TcpPeer }>();
+  readonly #slices = new Map<number, { readonly slice: Slice; readonly peer: TcpPeer }>();
+  readonly #progress = new Map<TransportRequest, { readonly progress: RequestProgress; readonly peer: TcpPeer }>();
+  readonly #idleTimer: NodeJS.Timeout;
+  readonly #peerContext: PeerContext;
+  #nextId = 1;
+  #port = 0;
+  #closing: Promise<void> | undefined;
+
+  private constructor(options: TcpTransportOptions) {
+    this.#options = options;
+    const setup = {
+      maxInboundConnections: Math.max(1, Math.ceil(options.maxInboundConnections / options.ioWorkers)),
+      connectTimeoutMs: options.connectTimeoutMs,
+      stallTimeoutMs: options.stallTimeoutMs,
+    };
+    this.#workers = connectSiblings(options.ioWorkers).map(
+      (siblings) =>
+        new WorkerHandle(
+          { ...setup, siblings },
+          (message) => this.#onMessage(message),
+          (cause) => this.#onWorkerDied(cause),
+        ),
+    );
+    this.#peerContext = {
+      connectionsPerPeer: options.connectionsPerPeer,
+      newConnection: () => this.#newConnection(),
+      onConnectionOpened: (connection, peer) => this.#connections.set(connection.id, { connection, peer }),
+      onConnectionEnded: ({ id }) => this.#connections.delete(id),
+    };
+    this.#idleTimer = setInterval(() => this.#dropIdlePeers(), IDLE_PEER_MS / 4);
+    this.#idleTimer.unref();
+  }
+
+  /** @throws P2P_INVALID_ARGUMENT The data port is taken, or the bind address is not of this host. */
+  static async open(options: TcpTransportOptions): Promise<TcpTransport> {
+    const transport = new TcpTransport(options);
+    try {
+      const at = { host: options.bindHost, port: options.dataPort };
+      transport.#port = (await transport.#workers[0]?.call({ kind: 'listen', at })) ?? 0;
+      return transport;
+    } catch (error) {
+      await transport.close();
+      throw error;
+    }
+  }
+
+  /** Where the data port listens. */
+  get port(): number {
+    return this.#port;
+  }
+
+  async register(range: RegisteredRange): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.call({ kind: 'register', range })));
+  }
+
+  async unregister(address: number): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.call({ kind: 'unregister', address })));
+  }
+
+  submit(requests: readonly TransportRequest[]): void {
+    const byPeer = new Map<TcpPeer, Slice[]>();
+    for (const request of requests) {
+      if (this.#closing !== undefined) {
+        request.onSettled(this.#closedError());
+        continue;
+      }
+      const peer = this.#peerOf(request);
+      const sliceBytes = request.segment.protocolVersion === 1 ? SLICE_BYTES_VERSION_1 : SLICE_BYTES;
+      const progress = new RequestProgress(request, sliceBytes, () => this.#nextId++, this.#onSliceSettled);
+      this.#progress.set(request, { progress, peer });
+      const slices = byPeer.get(peer) ?? [];
+      byPeer.set(peer, slices);
+      for (const slice of progress.slices) {
+        this.#slices.set(slice.id, { slice, peer });
+        slices.push(slice);
+      }
+    }
+    for (const [peer, slices] of byPeer) peer.enqueue(slices);
+  }
+
+  cancel(requests: readonly TransportRequest[]): void {
+    const byPeer = new Map<TcpPeer, Slice[]>();
+    for (const request of requests) {
+      const entry = this.#progress.get(request);
+      if (entry === undefined) continue;
+      entry.progress.isCanceled = true;
+      const open = entry.progress.slices.filter(({ id }) => this.#slices.has(id));
+      byPeer.set(entry.peer, [...(byPeer.get(entry.peer) ?? []), ...open]);
+    }
+    for (const [peer, slices] of byPeer) peer.cancel(slices);
+  }
+
+  readonly #onSliceSettled = ({ id, progress }: Slice): void => {
+    this.#slices.delete(id);
+    if (progress.isSettled) this.#progress.delete(progress.request);
+  };
+
+  #peerOf({ segment }: TransportRequest): TcpPeer {
+    const key = `${segment.host} ${segment.port} ${segment.protocolVersion}`;
+    let peer = this.#peers.get(key);
+    if (peer === undefined) {
+      peer = new TcpPeer(segment, this.#peerContext);
+      this.#peers.set(key, peer);
+    }
+    return peer;
+  }
+
+  #newConnection(): { id: number; worker: WorkerHandle } {
+    const id = this.#nextId++;
+    let worker = this.#workers[0];
+    let least = Number.POSITIVE_INFINITY;
+    for (const candidate of this.#workers) {
+      let count = 0;
+      for (const { connection } of this.#connections.values()) if (connection.worker === candidate) count += 1;
+      if (count < least) [worker, least] = [candidate, count];
+    }
+    if (worker === undefined) throw this.#closedError();
+    return { id, worker };
+  }
+
+  #onMessage(message: FromWorker): void {
+    switch (message.kind) {
+      case 'settled':
+        return this.#onSettled(message.packed);
+      case 'connected': {
+        const entry = this.#connections.get(message.connectionId);
+        return entry?.peer.onConnected(entry.connection);
+      }
+      case 'disconnected': {
+        const entry = this.#connections.get(message.connectionId);
+        const { reason, wasConnected } = message;
+        this.#options.logger.debug({ reason, host: entry?.connection.hostAddress }, 'data connection ended');
+        return entry?.peer.onDisconnected(entry.connection, reason, wasConnected);
+      }
+      case 'memory-fault':
+        return this.#options.onMemoryFault(message.address, message.lengthBytes);
+      case 'answer': // matched to its call by the handle
+      case 'stopped':
+        return;
+    }
+  }
+
+  #onSettled(packed: Float64Array): void {
+    const peers = new Set<TcpPeer>();
+    for (let at = 0; at < packed.length; at += RESULT_FIELDS) {
+      const entry = this.#slices.get(packed[at] ?? 0);
+      if (entry === undefined) continue;
+      peers.add(entry.peer);
+      entry.peer.onSettled(entry.slice, packed[at + 1] as Outcome);
+    }
+    for (const peer of peers) peer.dispatch();
+  }
+
+  /** A defect ended a worker: nothing of this transport can be relied on, so all of it ends. */
+  #onWorkerDied(cause: unknown): void {
+    this.#options.logger.error({ cause }, 'I/O worker died');
+    for (const { slice, peer } of [...this.#slices.values()]) {
+      slice.failures = Number.POSITIVE_INFINITY;
+      peer.onSettled(slice, Outcome.Disconnected);
+    }
+    void this.close();
+  }
+
+  #dropIdlePeers(): void {
+    const nowMs = performance.now();
+    for (const [key, peer] of this.#peers) {
+      if (peer.idleMs(nowMs) < IDLE_PEER_MS) continue;
+      peer.disconnect();
+      this.#peers.delete(key);
+    }
+  }
+
+  #closedError(): P2PStoreError<'P2P_CLOSED'> {
+    return new P2PStoreError(ErrorCode.Closed, 'Cannot transfer: the transport is closed', { resource: 'transport' });
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    clearInterval(this.#idleTimer);
+    this.cancel([...this.#progress.keys()]);
+    await Promise.all(this.#workers.map((worker) => worker.stop()));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** One channel from the listening worker, the first, to each of the others. */
+function connectSiblings(count: number): MessagePort[][] {
+  const ports: MessagePort[][] = Array.from({ length: count }, () => []);
+  for (const other of ports.slice(1)) {
+    const { port1, port2 } = new MessageChannel();
+    ports[0]?.push(port1);
+    other.push(port2);
+  }
+  return ports;
+}

@@ -1,0 +1,197 @@
+/**
+ * TCP sockets by system call, for the data plane: bytes go between a socket and an address without
+ * a Buffer in between, and a bad address is EFAULT from the kernel instead of a signal. All sockets
+ * are non-blocking and close-on-exec. Calls return the system's result; negative means "see `errno()`".
+ */
+import { isIPv6 } from 'node:net';
+import os from 'node:os';
+import { errno, libcFunction, systemCallError } from './libc.ts';
+import { Scratch } from './scratch.ts';
+
+const socket = libcFunction<[number, number, number], number>('int socket(int domain, int type, int protocol)');
+const bind = libcFunction<[number, number, number], number>('int bind(int fd, uintptr_t address, uint length)');
+const listen = libcFunction<[number, number], number>('int listen(int fd, int backlog)');
+const connect = libcFunction<[number, number, number], number>('int connect(int fd, uintptr_t address, uint length)');
+const accept4 = libcFunction<[number, null, null, number], number>(
+  'int accept4(int fd, void *address, void *length, int flags)',
+);
+const getsockname = libcFunction<[number, number, number], number>(
+  'int getsockname(int fd, uintptr_t address, uintptr_t length)',
+);
+const setsockopt = libcFunction<[number, number, number, number, number], number>(
+  'int setsockopt(int fd, int level, int option, uintptr_t value, uint length)',
+);
+const getsockopt = libcFunction<[number, number, number, number, number], number>(
+  'int getsockopt(int fd, int level, int option, uintptr_t value, uintptr_t length)',
+);
+const shutdown = libcFunction<[number, number], number>('int shutdown(int fd, int how)');
+const close = libcFunction<[number], number>('int close(int fd)');
+
+/** `recv(fd, address, length, 0)`: bytes received, 0 at the end of the stream. */
+export const receive: (fd: number, address: number, lengthBytes: number, flags: number) => number = libcFunction(
+  'int64_t recv(int fd, uintptr_t buffer, size_t length, int flags)',
+);
+/** `sendmsg(fd, msghdr, flags)`; pass {@link MSG_NOSIGNAL}. */
+export const sendMessage: (fd: number, messageHeader: number, flags: number) => number = libcFunction(
+  'int64_t sendmsg(int fd, uintptr_t message, int flags)',
+);
+/** `recvmsg(fd, msghdr, flags)`. */
+export const receiveMessage: (fd: number, messageHeader: number, flags: number) => number = libcFunction(
+  'int64_t recvmsg(int fd, uintptr_t message, int flags)',
+);
+
+/** Errors, not SIGPIPE, when the other side is gone. */
+export const MSG_NOSIGNAL = 0x4000;
+export const EAGAIN: number = os.constants.errno.EAGAIN;
+export const EINTR: number = os.constants.errno.EINTR;
+export const EFAULT: number = os.constants.errno.EFAULT;
+export const EMFILE: number = os.constants.errno.EMFILE;
+export const ENFILE: number = os.constants.errno.ENFILE;
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM_NONBLOCK_CLOEXEC = 1 | 0o4000 | 0o2000000;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_ERROR = 4;
+const SO_KEEPALIVE = 9;
+const SO_RCVLOWAT = 18;
+const IPPROTO_TCP = 6;
+const TCP_NODELAY = 1;
+const TCP_KEEPIDLE = 4;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+const SHUT_WR = 1;
+const ACCEPT_FLAGS = 0o4000 | 0o2000000;
+const KEEPALIVE_IDLE_SECONDS = 60;
+
+/** A numeric address; host names are resolved before they come here. */
+export interface SocketAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+let arguments_: Scratch | undefined;
+/** One scratch a thread: socket set-up is synchronous and never nested. Offset 64 holds lengths and option values. */
+function scratch(): Scratch {
+  arguments_ ??= new Scratch(4096);
+  return arguments_;
+}
+const VALUE_OFFSET = 64;
+
+function ipv6Groups(host: string): number[] {
+  const [head = '', tail] = (host.split('%')[0] ?? '').split('::');
+  const parse = (part: string): number[] =>
+    part === ''
+      ? []
+      : part.split(':').flatMap((group) => {
+          if (!group.includes('.')) return [Number.parseInt(group, 16)];
+          const [a = 0, b = 0, c = 0, d = 0] = group.split('.').map(Number);
+          return [a * 256 + b, c * 256 + d];
+        });
+  const front = parse(head);
+  const back = tail === undefined ? [] : parse(tail);
+  return [...front, ...new Array<number>(8 - front.length - back.length).fill(0), ...back];
+}
+
+/** Writes a sockaddr_in or sockaddr_in6 at the start of the scratch; returns its length. */
+function encodeAddress({ host, port }: SocketAddress): number {
+  const { view, bytes } = scratch();
+  bytes.fill(0, 0, 28);
+  view.setUint16(2, port, false);
+  if (!isIPv6(host)) {
+    view.setUint16(0, AF_INET, true);
+    host.split('.').forEach((part, index) => view.setUint8(4 + index, Number(part)));
+    return 16;
+  }
+  view.setUint16(0, AF_INET6, true);
+  ipv6Groups(host).forEach((group, index) => view.setUint16(8 + index * 2, group, false));
+  const zone = host.split('%')[1];
+  if (zone !== undefined) view.setUint32(24, scopeIdOf(zone), true);
+  return 28;
+}
+
+function scopeIdOf(zone: string): number {
+  if (/^\d+$/.test(zone)) return Number(zone);
+  const entry = os.networkInterfaces()[zone]?.find((address) => address.family === 'IPv6');
+  return entry?.family === 'IPv6' ? entry.scopeid : 0;
+}
+
+function setOption(fd: number, level: number, option: number, value: number): void {
+  const { address, view } = scratch();
+  view.setInt32(VALUE_OFFSET, value, true);
+  setsockopt(fd, level, option, address + VALUE_OFFSET, 4);
+}
+
+function openSocket(host: string): number {
+  const fd = socket(isIPv6(host) ? AF_INET6 : AF_INET, SOCK_STREAM_NONBLOCK_CLOEXEC, 0);
+  if (fd < 0) throw systemCallError('socket', errno());
+  return fd;
+}
+
+/** Opens a listening socket. `::` takes IPv4 too. @throws P2P_SYSTEM_CALL_FAILED */
+export function openListener(at: SocketAddress, backlog: number): number {
+  const fd = openSocket(at.host);
+  setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (at.host === '::') setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+  if (bind(fd, scratch().address, encodeAddress(at)) < 0 || listen(fd, backlog) < 0) {
+    const error = systemCallError(`listen on ${at.host} port ${at.port}`, errno());
+    close(fd);
+    throw error;
+  }
+  return fd;
+}
+
+export function localPort(fd: number): number {
+  const { address, view } = scratch();
+  view.setUint32(VALUE_OFFSET, 28, true);
+  getsockname(fd, address, address + VALUE_OFFSET);
+  return view.getUint16(2, false);
+}
+
+/** Accepts one connection; a negative result means none is waiting or `errno()`. */
+export function acceptConnection(listener: number): number {
+  return accept4(listener, null, null, ACCEPT_FLAGS);
+}
+
+/** Starts to connect; the socket becomes writable when that has succeeded or failed. */
+export function startConnect(to: SocketAddress): number {
+  const fd = openSocket(to.host);
+  if (connect(fd, scratch().address, encodeAddress(to)) < 0) {
+    const code = errno();
+    if (code !== os.constants.errno.EINPROGRESS) {
+      close(fd);
+      throw systemCallError(`connect to ${to.host} port ${to.port}`, code);
+    }
+  }
+  return fd;
+}
+
+/** The pending error of a socket, 0 when there is none: how a started connect ended. */
+export function socketError(fd: number): number {
+  const { address, view } = scratch();
+  view.setInt32(VALUE_OFFSET, 0, true);
+  view.setUint32(VALUE_OFFSET + 4, 4, true);
+  getsockopt(fd, SOL_SOCKET, SO_ERROR, address + VALUE_OFFSET, address + VALUE_OFFSET + 4);
+  return view.getInt32(VALUE_OFFSET, true);
+}
+
+/** No delay for small frames, and keep-alive probes so that a host that vanished is noticed. */
+export function tuneConnection(fd: number): void {
+  setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  setOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS);
+}
+
+/** Bytes that must wait in the socket before it counts as readable; the end of the stream always does. */
+export function setReceiveLowWater(fd: number, lengthBytes: number): void {
+  setOption(fd, SOL_SOCKET, SO_RCVLOWAT, lengthBytes);
+}
+
+export function shutdownWrites(fd: number): void {
+  shutdown(fd, SHUT_WR);
+}
+
+export function closeSocket(fd: number): void {
+  close(fd);
+}
