@@ -3,7 +3,8 @@
  * watches. It holds who has what, never the bytes. etcd, LMDB on one machine, and memory implement
  * it; one suite in `test/contract/` runs over all of them.
  *
- * A revision counts the commits of the whole store. An entry's `revision` is that of the commit that last wrote it.
+ * A revision counts the commits of the whole store that changed something. An entry's `revision` is that of the
+ * commit that last wrote it. Keys are well-formed strings of 1 to 1,536 UTF-8 bytes, in the order of those bytes.
  */
 
 export interface Entry {
@@ -37,7 +38,7 @@ export interface Watch extends AsyncDisposable {
 export interface WatchOptions {
   /** First revision of interest: pass `list().revision + 1n` to miss nothing and repeat nothing. */
   readonly fromRevision: bigint;
-  /** Events of one or more commits, in order. */
+  /** Events of one or more commits, in order. May be called before `watch()` has resolved; must not throw. */
   readonly onEvents: (events: readonly WatchEvent[]) => void;
   /**
    * History was compacted past where the watch stood: events may have been missed. The watch has
@@ -58,7 +59,10 @@ export interface MetadataStore extends AsyncDisposable {
   get(key: string, options?: CallOptions): Promise<Entry | undefined>;
 
   /** Lists every key that starts with `prefix`, in byte order, as of one revision. */
-  list(prefix: string, options?: CallOptions & { readonly keysOnly?: boolean }): Promise<{
+  list(
+    prefix: string,
+    options?: CallOptions & { readonly keysOnly?: boolean },
+  ): Promise<{
     readonly entries: readonly Entry[];
     readonly revision: bigint;
   }>;
@@ -66,8 +70,11 @@ export interface MetadataStore extends AsyncDisposable {
   /**
    * Applies all `writes` in one commit if every condition holds, none otherwise.
    *
-   * @throws P2P_LEASE_LOST A put names a lease that has ended.
+   * @param writes - At most 128, each key at most once, keys and values together at most 1,500,000 bytes.
+   * @returns The revision of the commit; of the store as it is when a condition failed or nothing changed.
+   * @throws P2P_LEASE_LOST The conditions hold, and a put names a lease that has ended.
    * @throws P2P_RECORD_TOO_LARGE A request exceeds what the store takes.
+   * @throws P2P_METADATA_UNAVAILABLE Also when the answer was lost on the way: the commit may have been applied.
    */
   commit(
     conditions: readonly Condition[],
@@ -75,7 +82,10 @@ export interface MetadataStore extends AsyncDisposable {
     options?: CallOptions,
   ): Promise<{ readonly succeeded: boolean; readonly revision: bigint }>;
 
-  /** Grants a lease. It ends `ttlMs` after its last keep-alive, and its keys with it. */
+  /**
+   * Grants a lease. It ends `ttlMs` after its last keep-alive, and its keys with it; etcd rounds up to whole
+   * seconds, at least 2. The id is a decimal number.
+   */
   grantLease(ttlMs: number, options?: CallOptions): Promise<string>;
 
   /**
