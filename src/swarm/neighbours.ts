@@ -1,0 +1,206 @@
+/** Keeps up with the sources of one object: connects to them, follows what they have, and reports it. */
+import { sleep } from '../core/abort.ts';
+import { backoffMs } from '../core/backoff.ts';
+import type { Clock } from '../core/clock.ts';
+import { type Availability, State } from './gen/p2pstore/peer/v1/peer_pb.ts';
+import type { ObjectLayout } from './layout.ts';
+import type { PeerClient } from './peer-client.ts';
+import type { Random } from './random.ts';
+import type { SourceFeed, SourceInfo } from './source-feed.ts';
+
+export interface NeighbourEvents {
+  /** A source was taken on; a complete one can be asked before it has said anything. */
+  readonly onJoined: (source: SourceInfo) => void;
+  /** `isFirst`: the message tells everything, not a change. */
+  readonly onAvailability: (source: SourceInfo, message: Availability, isFirst: boolean) => void;
+  /** Its control connection failed; it is tried again. It may serve bytes all the same. */
+  readonly onLost: (source: SourceInfo, error: unknown) => void;
+  /** It is not a source any more, by its record or by its own word. */
+  readonly onLeft: (source: SourceInfo) => void;
+}
+
+export interface NeighboursInput {
+  readonly feed: SourceFeed;
+  readonly layout: ObjectLayout;
+  readonly peers: Pick<PeerClient, 'follow'>;
+  readonly wantsDigests: (source: SourceInfo) => boolean;
+  /** Sources to know at once. All gold ones are among them. */
+  readonly neighboursMax: number;
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly events: NeighbourEvents;
+}
+
+interface Neighbour {
+  readonly source: SourceInfo;
+  readonly stop: AbortController;
+  isConnected: boolean;
+}
+
+/** A peer that accepts a connection and then says nothing is left after this long. */
+const firstMessageMs = 5_000;
+
+export class Neighbours {
+  readonly #input: NeighboursInput;
+  readonly #known = new Map<string, Neighbour>();
+  /** Sources that ended their stream: not tried again until their record changes. */
+  readonly #left = new Map<string, SourceInfo>();
+  readonly #unsubscribe: () => void;
+  #neighboursMax: number;
+
+  constructor(input: NeighboursInput) {
+    this.#input = input;
+    this.#neighboursMax = input.neighboursMax;
+    this.#unsubscribe = input.feed.onChange(() => this.#reconcile());
+  }
+
+  start(): void {
+    this.#reconcile();
+  }
+
+  get(segment: string): SourceInfo | undefined {
+    return this.#known.get(segment)?.source;
+  }
+
+  all(): SourceInfo[] {
+    return Array.from(this.#known.values(), ({ source }) => source);
+  }
+
+  isConnected(segment: string): boolean {
+    return this.#known.get(segment)?.isConnected === true;
+  }
+
+  /** Connects to up to `count` sources more than before, when there are any. */
+  widen(count: number): void {
+    this.#neighboursMax = Math.min(this.#neighboursMax + count, 2 * this.#input.neighboursMax);
+    this.#reconcile();
+  }
+
+  /** Begins anew with one source: its first message will tell everything again. */
+  reconnect(segment: string): void {
+    const known = this.#known.get(segment);
+    if (known === undefined) return;
+    known.stop.abort();
+    this.#known.delete(segment);
+    this.#follow(known.source, 2_000);
+  }
+
+  close(): void {
+    this.#unsubscribe();
+    for (const { stop } of this.#known.values()) stop.abort();
+    this.#known.clear();
+  }
+
+  #reconcile(): void {
+    const listed = new Map<string, SourceInfo>();
+    for (const source of this.#input.feed.current()) if (this.#isUsable(source)) listed.set(source.segment, source);
+    for (const { source, stop } of [...this.#known.values()]) {
+      const now = listed.get(source.segment);
+      if (now !== undefined && isSamePlace(now, source)) continue;
+      stop.abort();
+      this.#known.delete(source.segment);
+      this.#input.events.onLeft(source);
+    }
+    const candidates = [...listed.values()].filter((source) => {
+      const left = this.#left.get(source.segment);
+      return !this.#known.has(source.segment) && (left === undefined || !isSamePlace(left, source));
+    });
+    for (const source of this.#choose(candidates)) {
+      this.#input.events.onJoined(source);
+      this.#follow(source, 0);
+    }
+  }
+
+  /** Gold ones always; of the others as many as there is room for, by chance. */
+  #choose(candidates: readonly SourceInfo[]): SourceInfo[] {
+    const gold = candidates.filter(({ role }) => role === 'gold');
+    const others = candidates.filter(({ role }) => role !== 'gold');
+    const room = Math.max(0, this.#neighboursMax - this.#known.size - gold.length);
+    for (let at = 0; at < Math.min(room, others.length); at++) {
+      const from = at + Math.floor(this.#input.random() * (others.length - at));
+      const chosen = others[from];
+      const displaced = others[at];
+      if (chosen === undefined || displaced === undefined) break;
+      others[at] = chosen;
+      others[from] = displaced;
+    }
+    return [...gold, ...others.slice(0, room)];
+  }
+
+  #isUsable(source: SourceInfo): boolean {
+    const { layout } = this.#input;
+    if (source.generation !== layout.generation) return false;
+    return source.ranges.reduce((total, { lengthBytes }) => total + lengthBytes, 0) === layout.totalSize;
+  }
+
+  #follow(source: SourceInfo, delayMs: number): void {
+    const neighbour: Neighbour = { source, stop: new AbortController(), isConnected: false };
+    this.#known.set(source.segment, neighbour);
+    this.#followUntilStopped(neighbour, delayMs).catch(() => {}); // rejects only with its own stop
+  }
+
+  async #followUntilStopped(neighbour: Neighbour, delayMs: number): Promise<void> {
+    const { signal } = neighbour.stop;
+    if (delayMs > 0) await sleep(delayMs, signal);
+    for (let failures = 0; ; failures++) {
+      try {
+        await this.#followOnce(neighbour, () => {
+          failures = 0;
+        });
+        if (signal.aborted) return;
+        this.#leave(neighbour.source);
+        return;
+      } catch (error) {
+        neighbour.isConnected = false;
+        if (signal.aborted) return;
+        this.#input.events.onLost(neighbour.source, error);
+      }
+      await sleep(backoffMs(failures, { firstMs: 100, maxMs: 2_000 }, this.#input.random), signal);
+    }
+  }
+
+  /** @returns When the peer itself said that it serves the object no more. */
+  async #followOnce(neighbour: Neighbour, onFirst: () => void): Promise<void> {
+    const { peers, layout, wantsDigests, clock, events } = this.#input;
+    const { source, stop } = neighbour;
+    const attempt = new AbortController();
+    const signal = AbortSignal.any([stop.signal, attempt.signal]);
+    const cancelTimer = clock.after(firstMessageMs, () => attempt.abort(new Error('the peer says nothing')));
+    let last: State = State.SERVING;
+    try {
+      const stream = peers.follow(source.peerEndpoint, layout, { wantsDigests: wantsDigests(source), signal });
+      for await (const message of stream) {
+        signal.throwIfAborted();
+        cancelTimer();
+        const isFirst = !neighbour.isConnected;
+        neighbour.isConnected = true;
+        if (isFirst) onFirst();
+        last = message.state;
+        events.onAvailability(source, message, isFirst);
+      }
+    } finally {
+      cancelTimer();
+      attempt.abort();
+    }
+    neighbour.isConnected = false;
+    if (last === State.SERVING) throw new Error('the peer ended the stream early');
+  }
+
+  #leave(source: SourceInfo): void {
+    this.#known.delete(source.segment);
+    this.#left.set(source.segment, source);
+    this.#input.events.onLeft(source);
+    this.#reconcile();
+  }
+}
+
+/** Whether two records of a source mean the same memory behind the same endpoint. */
+function isSamePlace(one: SourceInfo, other: SourceInfo): boolean {
+  if (one === other) return true;
+  if (one.peerEndpoint !== other.peerEndpoint || one.role !== other.role) return false;
+  if (one.ranges.length !== other.ranges.length) return false;
+  return one.ranges.every((range, at) => {
+    const twin = other.ranges[at];
+    return twin?.address === range.address && twin.lengthBytes === range.lengthBytes;
+  });
+}

@@ -1,0 +1,153 @@
+import { type Client, type CallOptions as ConnectCallOptions, createClient } from '@connectrpc/connect';
+import { createConnectTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import { MIB } from '../core/units.ts';
+import {
+  type Availability,
+  type GetStatusResponse,
+  PeerService as PeerServiceDefinition,
+  type Verdict,
+} from './gen/p2pstore/peer/v1/peer_pb.ts';
+
+/** An object as peers name it. */
+export interface ObjectId {
+  readonly name: string;
+  readonly generation: string;
+}
+
+export interface PeerCallOptions {
+  readonly signal?: AbortSignal;
+  /** Default 5,000 ms. A followed stream has none. */
+  readonly timeoutMs?: number;
+}
+
+/** All digests of the largest objects, 62,500 pieces of 32 bytes, fit eight times. */
+const responseBytesMax = 16 * MIB;
+const pingIntervalMs = 5_000;
+const pingTimeoutMs = 5_000;
+const idleConnectionTimeoutMs = 10_000;
+/** Endpoints remembered; above, those without a connection are forgotten. */
+const peersMax = 256;
+
+interface Peer {
+  readonly sessions: Http2SessionManager;
+  readonly client: Client<typeof PeerServiceDefinition>;
+}
+
+/**
+ * Calls the peer services of other stores: one HTTP/2 connection each, kept alive by pings while it is used and
+ * closed soon after. Share one among all downloads of a store.
+ *
+ * Every call rejects with P2P_PEER_UNREACHABLE when the peer does not answer, refuses or does not serve the object,
+ * and with `signal.reason` after an abort.
+ */
+export class PeerClient implements AsyncDisposable {
+  readonly #peers = new Map<string, Peer>();
+  #isClosed = false;
+
+  /** Yields all that the peer has, then changes. Ends when the peer serves the object no more. */
+  async *follow(
+    endpoint: string,
+    object: ObjectId,
+    options: { readonly wantsDigests: boolean; readonly signal: AbortSignal },
+  ): AsyncGenerator<Availability> {
+    const { wantsDigests, signal } = options;
+    try {
+      const { name, generation } = object;
+      yield* this.#peer(endpoint).client.follow({ name, generation, wantsDigests }, { signal });
+    } catch (cause) {
+      throw translate(cause, endpoint, signal);
+    }
+  }
+
+  /** @returns The concatenated digests, not to be trusted; undefined when the peer does not know them all. */
+  async getDigests(endpoint: string, object: ObjectId, options: PeerCallOptions = {}): Promise<Uint8Array | undefined> {
+    const { digests } = await this.#call(endpoint, options, (client, call) =>
+      client.getDigests({ name: object.name, generation: object.generation }, call),
+    );
+    return digests.length === 0 ? undefined : digests;
+  }
+
+  async reportMismatch(
+    endpoint: string,
+    object: ObjectId,
+    mismatch: { readonly piece: number; readonly digestSeen: Uint8Array },
+    options: PeerCallOptions = {},
+  ): Promise<Verdict> {
+    const { name, generation } = object;
+    const { verdict } = await this.#call(endpoint, options, (client, call) =>
+      client.reportMismatch({ name, generation, ...mismatch }, call),
+    );
+    return verdict;
+  }
+
+  getStatus(endpoint: string, name: string, options: PeerCallOptions = {}): Promise<GetStatusResponse> {
+    return this.#call(endpoint, options, (client, call) => client.getStatus({ name }, call));
+  }
+
+  /** Ends every connection at once; calls in progress reject. */
+  close(): Promise<void> {
+    this.#isClosed = true;
+    for (const { sessions } of this.#peers.values()) sessions.abort();
+    this.#peers.clear();
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #call<T>(
+    endpoint: string,
+    { signal, timeoutMs = 5_000 }: PeerCallOptions,
+    call: (client: Peer['client'], options: ConnectCallOptions) => Promise<T>,
+  ): Promise<T> {
+    signal?.throwIfAborted();
+    try {
+      return await call(this.#peer(endpoint).client, { timeoutMs, ...(signal === undefined ? {} : { signal }) });
+    } catch (cause) {
+      throw translate(cause, endpoint, signal);
+    }
+  }
+
+  #peer(endpoint: string): Peer {
+    if (this.#isClosed) {
+      throw new P2PStoreError(ErrorCode.Closed, 'Cannot call a peer: the client is closed', {
+        resource: 'peer client',
+      });
+    }
+    const known = this.#peers.get(endpoint);
+    if (known !== undefined) return known;
+    if (this.#peers.size >= peersMax) this.#forgetUnconnected();
+    const baseUrl = `http://${endpoint}`;
+    const sessions = new Http2SessionManager(baseUrl, { pingIntervalMs, pingTimeoutMs, idleConnectionTimeoutMs });
+    const transport = createConnectTransport({
+      httpVersion: '2',
+      baseUrl,
+      sessionManager: sessions,
+      readMaxBytes: responseBytesMax,
+      acceptCompression: [],
+    });
+    const peer = { sessions, client: createClient(PeerServiceDefinition, transport) };
+    this.#peers.set(endpoint, peer);
+    return peer;
+  }
+
+  #forgetUnconnected(): void {
+    for (const [endpoint, { sessions }] of this.#peers) {
+      const state = sessions.state();
+      if (state === 'closed' || state === 'error') this.#peers.delete(endpoint);
+    }
+  }
+}
+
+function translate(cause: unknown, endpoint: string, signal: AbortSignal | undefined): unknown {
+  if (signal?.aborted === true) return signal.reason;
+  if (cause instanceof P2PStoreError) return cause;
+  return new P2PStoreError(
+    ErrorCode.PeerUnreachable,
+    `Cannot talk to the peer ${endpoint}: it does not answer, or does not serve the object`,
+    { peer: endpoint },
+    { cause },
+  );
+}

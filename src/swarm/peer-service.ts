@@ -1,0 +1,237 @@
+/** Serves what this store has to its peers: availability, digests, second looks and status. No bytes of objects. */
+import http2 from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { Code, ConnectError, type HandlerContext, type ServiceImpl } from '@connectrpc/connect';
+import { connectNodeAdapter } from '@connectrpc/connect-node';
+import { systemClock } from '../core/clock.ts';
+import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import { KIB } from '../core/units.ts';
+import { type Logger, silentLogger } from '../observability/logger.ts';
+import {
+  type FollowRequest,
+  type GetStatusResponseSchema,
+  PeerService as PeerServiceDefinition,
+} from './gen/p2pstore/peer/v1/peer_pb.ts';
+import { followObject, stateMessage } from './peer-follow.ts';
+import { Rechecker } from './rechecker.ts';
+import type { SharedObject } from './shared-object.ts';
+
+export interface PeerServiceOptions {
+  /** Where to listen. Default 0.0.0.0. */
+  readonly host?: string;
+  /** 0, the default, takes any free port. */
+  readonly port?: number;
+  /** What peers are told to connect to. Default `host`. */
+  readonly advertisedHost?: string;
+  readonly logger?: Logger;
+  /** Peers connected at once; more are turned away. Default 1,024. */
+  readonly sessionsMax?: number;
+}
+
+/** What the peer service cannot know of an object itself. */
+export type StatusProvider = (name: string) => { readonly bytesServed?: number } | undefined;
+
+/** Requests are names and digests. */
+const requestBytesMax = 64 * KIB;
+const streamsMax = 256;
+/** Clients ping, so a session that is silent for this long has no living client. */
+const sessionIdleMs = 60_000;
+
+interface Served {
+  readonly object: SharedObject;
+  readonly rechecker: Rechecker;
+  followers: number;
+}
+
+export class PeerService implements AsyncDisposable {
+  /** `host:port` that peers connect to. */
+  readonly endpoint: string;
+  readonly #server: http2.Http2Server;
+  readonly #sessions: ReadonlySet<http2.ServerHttp2Session>;
+  readonly #served: Map<string, Served>;
+  readonly #shutdown: AbortController;
+  readonly #hooks: Hooks;
+  #closed: Promise<void> | undefined;
+
+  private constructor(parts: {
+    readonly endpoint: string;
+    readonly server: http2.Http2Server;
+    readonly sessions: ReadonlySet<http2.ServerHttp2Session>;
+    readonly served: Map<string, Served>;
+    readonly shutdown: AbortController;
+    readonly hooks: Hooks;
+  }) {
+    this.endpoint = parts.endpoint;
+    this.#server = parts.server;
+    this.#sessions = parts.sessions;
+    this.#served = parts.served;
+    this.#shutdown = parts.shutdown;
+    this.#hooks = parts.hooks;
+  }
+
+  /** @throws P2P_SYSTEM_CALL_FAILED The port cannot be listened on. */
+  static async open(options: PeerServiceOptions = {}): Promise<PeerService> {
+    const { host = '0.0.0.0', port = 0, logger = silentLogger, sessionsMax = 1_024 } = options;
+    const served = new Map<string, Served>();
+    const shutdown = new AbortController();
+    const hooks: Hooks = { statusOf: () => undefined };
+    const handler = connectNodeAdapter({
+      routes: (router) => {
+        router.service(PeerServiceDefinition, createHandlers(served, hooks));
+      },
+      readMaxBytes: requestBytesMax,
+      acceptCompression: [],
+      grpc: false,
+      grpcWeb: false,
+      shutdownSignal: shutdown.signal,
+    });
+    const server = http2.createServer({ settings: { maxConcurrentStreams: streamsMax } }, handler);
+    const sessions = trackSessions(server, sessionsMax, logger);
+    await listen(server, host, port);
+    const { port: boundPort } = server.address() as AddressInfo;
+    const advertised = options.advertisedHost ?? host;
+    const endpoint = `${advertised.includes(':') ? `[${advertised}]` : advertised}:${boundPort}`;
+    logger.debug({ endpoint }, 'peer service listens');
+    return new PeerService({ endpoint, server, sessions, served, shutdown, hooks });
+  }
+
+  /** Lets peers follow an object. One with the same name is replaced, and withdrawn. */
+  share(object: SharedObject): void {
+    this.unshare(object.layout.name);
+    this.#served.set(object.layout.name, {
+      object,
+      rechecker: new Rechecker(object, () => systemClock.nowMs()),
+      followers: 0,
+    });
+  }
+
+  /** Withdraws an object: followers are told and their streams end. */
+  unshare(name: string): void {
+    this.#served.get(name)?.object.withdraw();
+    this.#served.delete(name);
+  }
+
+  setStatusProvider(provider: StatusProvider): void {
+    this.#hooks.statusOf = provider;
+  }
+
+  /** Ends every session at once. Objects are left as they are. */
+  close(): Promise<void> {
+    this.#closed ??= new Promise((resolve) => {
+      this.#shutdown.abort(
+        new P2PStoreError(ErrorCode.Closed, 'Cannot follow: the peer service is closed', { resource: 'peer service' }),
+      );
+      this.#server.close(() => resolve());
+      for (const session of this.#sessions) session.destroy();
+    });
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+interface Hooks {
+  statusOf: StatusProvider;
+}
+
+function listen(server: http2.Http2Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onError = (cause: NodeJS.ErrnoException): void => {
+      reject(
+        new P2PStoreError(
+          ErrorCode.SystemCallFailed,
+          `Cannot serve peers: listening on ${host} port ${port} failed with ${cause.code ?? 'an error'}`,
+          { call: 'listen', errno: Math.abs(cause.errno ?? 0), errnoName: cause.code ?? '' },
+          { cause },
+        ),
+      );
+    };
+    server.once('error', onError);
+    server.listen(port, host, () => {
+      server.off('error', onError);
+      resolve();
+    });
+  });
+}
+
+function trackSessions(server: http2.Http2Server, sessionsMax: number, logger: Logger): Set<http2.ServerHttp2Session> {
+  const sessions = new Set<http2.ServerHttp2Session>();
+  server.on('session', (session) => {
+    // Bad frames end their session and nothing else.
+    session.on('error', (error) => logger.debug({ error }, 'peer session failed'));
+    if (sessions.size >= sessionsMax) {
+      session.destroy();
+      return;
+    }
+    sessions.add(session);
+    session.once('close', () => sessions.delete(session));
+    session.setTimeout(sessionIdleMs, () => session.destroy());
+  });
+  server.on('sessionError', (error) => logger.debug({ error }, 'peer session failed'));
+  server.on('error', (error) => logger.warn({ error }, 'peer service failed'));
+  return sessions;
+}
+
+function createHandlers(
+  served: ReadonlyMap<string, Served>,
+  hooks: Hooks,
+): Required<ServiceImpl<typeof PeerServiceDefinition>> {
+  const find = ({ name, generation }: { readonly name: string; readonly generation: string }): Served => {
+    const entry = served.get(name);
+    if (entry?.object.layout.generation === generation) return entry;
+    throw new ConnectError('the object is not served here', Code.NotFound);
+  };
+  return {
+    async *follow(request: FollowRequest, context: HandlerContext) {
+      const entry = find(request);
+      entry.followers++;
+      try {
+        // Each message costs its sender some work: with many followers it collects for longer.
+        const coalesceMs = (): number => 2 + Math.min(entry.followers / 4, 20);
+        yield* followObject(entry.object, {
+          wantsDigests: request.wantsDigests,
+          coalesceMs,
+          signal: context.signal,
+        });
+      } finally {
+        entry.followers--;
+      }
+    },
+    getDigests(request) {
+      const { object } = find(request);
+      return object.knowsAllDigests ? { digests: object.digests } : {};
+    },
+    async reportMismatch(request) {
+      const { object, rechecker } = find(request);
+      if (request.piece >= object.pieces) throw new ConnectError('there is no such piece', Code.OutOfRange);
+      return { verdict: await rechecker.check(request.piece) };
+    },
+    getStatus({ name }) {
+      const entry = served.get(name);
+      return entry === undefined ? { isServed: false } : describe(entry, hooks.statusOf(name)?.bytesServed);
+    },
+  };
+}
+
+function describe(
+  { object, followers }: Served,
+  bytesServed: number | undefined,
+): MessageInitShape<typeof GetStatusResponseSchema> {
+  const { progress, layout } = object;
+  return {
+    isServed: true,
+    generation: layout.generation,
+    role: object.role,
+    state: stateMessage(object).state,
+    totalBytes: BigInt(layout.totalSize),
+    pieces: object.pieces,
+    verifiedPieces: object.verified.count,
+    followers,
+    ...(bytesServed === undefined ? {} : { bytesServed: BigInt(bytesServed) }),
+    sources: (progress?.sources ?? []).map((source) => ({ ...source, bytes: BigInt(source.bytes) })),
+    bytesPerSecond: progress?.bytesPerSecond ?? 0,
+  };
+}

@@ -1,0 +1,131 @@
+import { backoffMs } from '../core/backoff.ts';
+import type { Bitmap } from './bitmap.ts';
+import type { ResolvedSchedulerOptions } from './scheduler-options.ts';
+
+/** One piece asked of one holder. What {@link Scheduler.nextRequests} hands out and the events hand back. */
+export class Flight {
+  readonly holder: Holder;
+  readonly piece: number;
+  readonly requestedMs: number;
+  /** How long it should take, judged when it was asked. */
+  readonly expectedMs: number;
+  /** When bytes of it last came. */
+  progressMs: number;
+  /** The caller was told to cancel it; what remains is that its memory becomes quiet. */
+  isCanceled = false;
+
+  constructor(holder: Holder, piece: number, nowMs: number, expectedMs: number) {
+    this.holder = holder;
+    this.piece = piece;
+    this.requestedMs = nowMs;
+    this.progressMs = nowMs;
+    this.expectedMs = expectedMs;
+  }
+
+  get holderId(): string {
+    return this.holder.id;
+  }
+}
+
+/** Old samples weigh this much less with each new one: the mean reaches back about five pieces. */
+const speedDecay = 0.8;
+
+/** What the scheduler knows of one source: its pieces, its load, its speed and its sins. */
+export class Holder {
+  readonly id: string;
+  readonly role: 'gold' | 'replica';
+  readonly pieces: Bitmap;
+  readonly claims = new Set<number>();
+  readonly flights = new Map<number, Flight>();
+  inFlightBytes = 0;
+  bytesReceived = 0;
+  failures = 0;
+  stalls = 0;
+  /** Not asked before then. */
+  retryAtMs = 0;
+  /** Holds nothing of what was missing when the scheduler stood at this epoch; -1: not known. */
+  exhaustedEpoch = -1;
+  #decayedBytes = 0;
+  #decayedMs = 0;
+  #lastArrivalMs = Number.NEGATIVE_INFINITY;
+  readonly #options: ResolvedSchedulerOptions;
+
+  constructor(id: string, role: 'gold' | 'replica', pieces: Bitmap, options: ResolvedSchedulerOptions) {
+    this.id = id;
+    this.role = role;
+    this.pieces = pieces;
+    this.#options = options;
+  }
+
+  /** Measured bytes per millisecond; undefined before the first piece. */
+  get speed(): number | undefined {
+    if (this.#decayedMs === 0) return undefined;
+    return this.#decayedBytes / this.#decayedMs;
+  }
+
+  /** When the last byte of one more piece should be here; 0 from a holder never asked, so that it gets measured. */
+  expectedMs(pieceBytes: number): number {
+    return this.speed === undefined ? 0 : (this.inFlightBytes + pieceBytes) / this.speed;
+  }
+
+  /**
+   * How many pieces to have in flight: one that is being sent, and enough behind it to bridge the time it takes to
+   * notice and ask. More would only make each piece late, and a piece that is late serves nobody.
+   */
+  inFlightLimit(pieceBytes: number): number {
+    const { holderPiecesMax, holderBytesMax, queueMs } = this.#options;
+    if (this.speed === undefined) return Math.min(2, holderPiecesMax);
+    const pieceMs = pieceBytes / this.speed;
+    const wanted = pieceMs > 20 * queueMs ? 1 : 1 + Math.ceil(queueMs / pieceMs);
+    const allowed = Math.max(1, Math.min(holderPiecesMax, Math.floor(holderBytesMax / pieceBytes)));
+    return Math.min(wanted, allowed);
+  }
+
+  canTake(pieceBytes: number, nowMs: number): boolean {
+    return this.retryAtMs <= nowMs && this.flights.size < this.inFlightLimit(pieceBytes);
+  }
+
+  begin(flight: Flight, pieceBytes: number): void {
+    this.flights.set(flight.piece, flight);
+    this.inFlightBytes += pieceBytes;
+  }
+
+  end(flight: Flight, pieceBytes: number): void {
+    if (this.flights.get(flight.piece) !== flight) return;
+    this.flights.delete(flight.piece);
+    this.inFlightBytes -= pieceBytes;
+  }
+
+  /** Requests to one holder share its link, so time counts from the arrival before, not from the request. */
+  arrived(flight: Flight, pieceBytes: number, nowMs: number): void {
+    const elapsedMs = Math.max(nowMs - Math.max(flight.requestedMs, this.#lastArrivalMs), 0.01);
+    this.#decayedBytes = this.#decayedBytes * speedDecay + pieceBytes;
+    this.#decayedMs = this.#decayedMs * speedDecay + elapsedMs;
+    this.#lastArrivalMs = nowMs;
+    this.bytesReceived += pieceBytes;
+    this.failures = 0;
+    this.stalls = 0;
+  }
+
+  failed(nowMs: number): void {
+    this.failures++;
+    this.retryAtMs = nowMs + backoffMs(this.failures - 1, { firstMs: 100, maxMs: 5_000 }, () => 1);
+  }
+
+  /** Nothing came for far too long: counts as that much time without a byte, and waits before the next try. */
+  stalled(flight: Flight, nowMs: number): void {
+    this.stalls++;
+    if (this.speed !== undefined) this.#decayedMs += nowMs - flight.requestedMs;
+    this.retryAtMs = nowMs + backoffMs(this.stalls, { firstMs: 1_000, maxMs: 30_000 }, () => 1);
+  }
+
+  /** Without a byte for how long a request counts as stalled. Doubles each time, for links slower than we guess. */
+  stallLimitMs(): number {
+    const { stallMsMin, stallUnmeasuredMs, stallFactor } = this.#options;
+    const base =
+      this.speed === undefined
+        ? stallUnmeasuredMs
+        : Math.max(stallMsMin, (stallFactor * this.inFlightBytes) / this.speed);
+    return base * 2 ** Math.min(this.stalls, 6);
+  }
+}

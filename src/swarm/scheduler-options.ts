@@ -1,0 +1,37 @@
+import { MIB } from '../core/units.ts';
+
+/** Tunes one download's scheduler. */
+export interface SchedulerOptions {
+  /** Pieces in flight from all holders together. Default 64. */
+  readonly piecesMax?: number;
+  /** Pieces in flight from one holder, 1 to 64. Default 16. */
+  readonly holderPiecesMax?: number;
+  /** Bytes in flight from one holder; one piece is always allowed. Default 64 MiB: 100 Gbit/s x 5 ms. */
+  readonly holderBytesMax?: number;
+  /** Work to queue at a holder behind the piece that it sends, in ms. Default 25: covers a busy main thread. */
+  readonly queueMs?: number;
+  /** Holders asked for the same piece at the end. Default 2. */
+  readonly copiesMax?: number;
+  /** Least time without a byte before a request counts as stalled, in ms. Default 2,000. */
+  readonly stallMsMin?: number;
+  /** The same for a holder that has not sent anything yet, in ms. Default 5,000: N receivers may share its link. */
+  readonly stallUnmeasuredMs?: number;
+  /** Times the expected time after which a request counts as stalled. Default 8. */
+  readonly stallFactor?: number;
+  /** Failures in a row after which a holder is given up. Default 6, about 3 s with the pauses between. */
+  readonly failuresMax?: number;
+}
+
+export type ResolvedSchedulerOptions = Required<SchedulerOptions>;
+
+export const schedulerDefaults: ResolvedSchedulerOptions = {
+  piecesMax: 64,
+  holderPiecesMax: 16,
+  holderBytesMax: 64 * MIB,
+  queueMs: 25,
+  copiesMax: 2,
+  stallMsMin: 2_000,
+  stallUnmeasuredMs: 5_000,
+  stallFactor: 8,
+  failuresMax: 6,
+};

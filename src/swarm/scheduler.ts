@@ -1,0 +1,389 @@
+/**
+ * Decides which piece to ask of whom. Pure: it does no I/O, keeps no timer and is told the time, so that the
+ * product, the tests and a simulation run the same code.
+ *
+ * A piece goes missing -> asked -> arrived -> verified. The caller asks {@link Scheduler.nextRequests} what to do,
+ * does it, and reports how each request ended. Rules:
+ *
+ * - Rarest first, ties by chance; a piece that another receiver is fetching counts as less rare.
+ * - While the gold source alone has some piece, it is asked only for pieces that nobody else has or fetches:
+ *   it should send each once before it sends any twice.
+ * - The holder that should be done first is asked first, by its measured speed and what it already has to do.
+ * - One holder for each piece, until nothing is missing; then a second one for pieces that are late (the endgame).
+ *   Who loses is canceled, and the piece has arrived only when the loser's memory writes have ended too.
+ * - A request without a byte for far longer than its holder's speed predicts is canceled and asked elsewhere.
+ */
+import { assert } from '../core/assert.ts';
+import { Bitmap } from './bitmap.ts';
+import { pickPiece } from './piece-picker.ts';
+import { type Random, seededRandom } from './random.ts';
+import { Rarity } from './rarity.ts';
+import { Flight, Holder } from './scheduler-holder.ts';
+import { type ResolvedSchedulerOptions, type SchedulerOptions, schedulerDefaults } from './scheduler-options.ts';
+
+export interface SchedulerInput {
+  readonly pieces: number;
+  readonly pieceBytes: (piece: number) => number;
+  readonly seed: number;
+  readonly options?: SchedulerOptions;
+}
+
+/** What follows from the end of a request. */
+export interface FlightOutcome {
+  /** Requests for the same piece that are now useless: cancel them, then report each as canceled. */
+  readonly cancel: readonly Flight[];
+  /** The piece is in memory and nothing writes to it any more: verify it. `holders` may have written to it. */
+  readonly ready: { readonly piece: number; readonly holders: readonly string[] } | undefined;
+  /** The holder failed too often in a row: take it away until there is news of it. */
+  readonly shouldGiveUp: boolean;
+}
+
+export type SchedulerVerdict = 'running' | 'complete' | { readonly missing: readonly number[] };
+
+export interface HolderSnapshot {
+  readonly id: string;
+  readonly role: 'gold' | 'replica';
+  readonly bytesReceived: number;
+  /** 0 before the first piece. */
+  readonly bytesPerSecond: number;
+  readonly piecesInFlight: number;
+}
+
+/** One piece that is asked: by whom, and who may have written to its memory since it was last missing. */
+interface Ask {
+  readonly flights: Set<Flight>;
+  readonly writers: Set<string>;
+  hasArrived: boolean;
+}
+
+/** A piece with this score is held by the gold source alone and nobody fetches it. */
+const unclaimed = 0;
+const patienceMsMin = 30;
+const patienceMsMax = 2_000;
+
+export class Scheduler {
+  readonly #pieces: number;
+  readonly #pieceBytes: (piece: number) => number;
+  readonly #options: ResolvedSchedulerOptions;
+  readonly #random: Random;
+  readonly #missing: Bitmap;
+  readonly #verified: Bitmap;
+  readonly #asks = new Map<number, Ask>();
+  readonly #holders = new Map<string, Holder>();
+  readonly #banned = new Set<string>();
+  readonly #rarity: Rarity;
+  /** Pieces whose bytes came out wrong from several holders at once: asked of one only from then on. */
+  readonly #single = new Set<number>();
+  #inFlight = 0;
+  /** Missing pieces that no replica has. */
+  #goldOnlyMissing: number;
+  /** Grows whenever a piece becomes missing again. */
+  #epoch = 0;
+
+  constructor({ pieces, pieceBytes, seed, options }: SchedulerInput) {
+    this.#pieces = pieces;
+    this.#pieceBytes = pieceBytes;
+    this.#options = { ...schedulerDefaults, ...options };
+    this.#random = seededRandom(seed);
+    this.#missing = Bitmap.full(pieces);
+    this.#verified = new Bitmap(pieces);
+    this.#rarity = new Rarity(pieces);
+    this.#goldOnlyMissing = pieces;
+  }
+
+  get piecesInFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Pieces that have arrived and wait for their verdict. */
+  get piecesArrived(): number {
+    return this.#pieces - this.#verified.count - this.#missing.count - this.#asks.size;
+  }
+
+  /** Adds a source, or replaces what was known of its pieces. Ignored for a banned one. */
+  setHolder(id: string, role: 'gold' | 'replica', pieces: Bitmap): void {
+    if (this.#banned.has(id)) return;
+    const known = this.#holders.get(id);
+    if (known === undefined) {
+      const holder = new Holder(id, role, pieces.clone(), this.#options);
+      this.#holders.set(id, holder);
+      for (const piece of holder.pieces) this.#countHolder(piece, role, 1);
+      return;
+    }
+    for (const piece of known.pieces.clone()) if (!pieces.has(piece)) this.removePiece(id, piece);
+    for (const piece of pieces) this.addPiece(id, piece);
+  }
+
+  hasHolder(id: string): boolean {
+    return this.#holders.has(id);
+  }
+
+  /** Forgets a source. @returns Its requests in flight: cancel them, then report each. */
+  removeHolder(id: string): Flight[] {
+    const holder = this.#holders.get(id);
+    if (holder === undefined) return [];
+    this.#holders.delete(id);
+    for (const piece of holder.pieces) this.#countHolder(piece, holder.role, -1);
+    for (const piece of holder.claims) this.#rarity.unclaim(piece);
+    const flights = [...holder.flights.values()].filter((flight) => !flight.isCanceled);
+    for (const flight of flights) flight.isCanceled = true;
+    return flights;
+  }
+
+  /** Like {@link removeHolder}, and never asks it again. */
+  ban(id: string): Flight[] {
+    this.#banned.add(id);
+    return this.removeHolder(id);
+  }
+
+  isBanned(id: string): boolean {
+    return this.#banned.has(id);
+  }
+
+  addPiece(id: string, piece: number): void {
+    const holder = this.#holders.get(id);
+    if (holder === undefined || !holder.pieces.add(piece)) return;
+    holder.exhaustedEpoch = -1;
+    this.#countHolder(piece, holder.role, 1);
+  }
+
+  removePiece(id: string, piece: number): void {
+    const holder = this.#holders.get(id);
+    if (holder?.pieces.delete(piece) === true) this.#countHolder(piece, holder.role, -1);
+  }
+
+  /** The source has begun to fetch a piece itself. */
+  claim(id: string, piece: number, nowMs: number): void {
+    const holder = this.#holders.get(id);
+    if (holder === undefined || holder.claims.has(piece)) return;
+    holder.claims.add(piece);
+    this.#rarity.claim(piece, nowMs);
+  }
+
+  unclaim(id: string, piece: number): void {
+    if (this.#holders.get(id)?.claims.delete(piece) === true) this.#rarity.unclaim(piece);
+  }
+
+  /** What to ask now. Every request must be reported back once, by `onArrived` or `onFailed`. */
+  nextRequests(nowMs: number): Flight[] {
+    const requests: Flight[] = [];
+    const passed = new Set<Holder>();
+    while (this.#missing.count > 0 && this.#inFlight < this.#options.piecesMax) {
+      const holder = this.#leastLoaded(nowMs, passed);
+      if (holder === undefined) break;
+      const piece = this.#pick(holder, nowMs);
+      if (piece === undefined) passed.add(holder);
+      else requests.push(this.#begin(holder, piece, nowMs));
+    }
+    if (this.#missing.count === 0) this.#planEndgame(nowMs, requests);
+    return requests;
+  }
+
+  /** Bytes of a request came, though not all yet. */
+  onProgress(flight: Flight, nowMs: number): void {
+    flight.progressMs = nowMs;
+  }
+
+  /** All bytes of a request are in memory. */
+  onArrived(flight: Flight, nowMs: number): FlightOutcome {
+    flight.holder.arrived(flight, this.#pieceBytes(flight.piece), nowMs);
+    return this.#end(flight, true);
+  }
+
+  /** A request ended without all its bytes, and writes no more. */
+  onFailed(flight: Flight, nowMs: number, why: 'failed' | 'stalled' | 'canceled'): FlightOutcome {
+    if (why === 'failed') flight.holder.failed(nowMs);
+    if (why === 'stalled') flight.holder.stalled(flight, nowMs);
+    return this.#end(flight, false);
+  }
+
+  onVerified(piece: number): void {
+    this.#verified.add(piece);
+  }
+
+  /**
+   * The bytes of an arrived piece are wrong; it is missing again. One writer loses the piece (add it again if it
+   * proves innocent); of several nobody knows who it was.
+   */
+  onMismatch(piece: number, writers: readonly string[]): void {
+    const [only] = writers;
+    if (writers.length === 1 && only !== undefined) this.removePiece(only, piece);
+    else this.#single.add(piece);
+    this.#becomeMissing(piece);
+  }
+
+  /** Requests that make no headway: cancel them, then report each as stalled. */
+  stalled(nowMs: number): Flight[] {
+    const found: Flight[] = [];
+    for (const { flights } of this.#asks.values()) {
+      for (const flight of flights) {
+        if (flight.isCanceled || !this.#isStalled(flight, nowMs)) continue;
+        flight.isCanceled = true;
+        found.push(flight);
+      }
+    }
+    return found;
+  }
+
+  /** Costs one look at every piece; meant for a slow tick, not for each event. */
+  verdict(): SchedulerVerdict {
+    if (this.#verified.isFull) return 'complete';
+    const missing: number[] = [];
+    for (const piece of this.#missing) {
+      if (this.#rarity.holders(piece) === 0 && this.#rarity.claims(piece) === 0) missing.push(piece);
+    }
+    return missing.length === 0 ? 'running' : { missing };
+  }
+
+  snapshot(): HolderSnapshot[] {
+    return Array.from(this.#holders.values(), (holder) => ({
+      id: holder.id,
+      role: holder.role,
+      bytesReceived: holder.bytesReceived,
+      bytesPerSecond: (holder.speed ?? 0) * 1_000,
+      piecesInFlight: holder.flights.size,
+    }));
+  }
+
+  #countHolder(piece: number, role: 'gold' | 'replica', change: 1 | -1): void {
+    const before = this.#rarity.replicas(piece);
+    if (change === 1) this.#rarity.add(piece, role);
+    else this.#rarity.remove(piece, role);
+    const after = this.#rarity.replicas(piece);
+    if (!this.#missing.has(piece)) return;
+    if (before === 0 && after === 1) this.#goldOnlyMissing--;
+    if (before === 1 && after === 0) this.#goldOnlyMissing++;
+  }
+
+  #becomeMissing(piece: number): void {
+    if (!this.#missing.add(piece)) return;
+    if (this.#rarity.replicas(piece) === 0) this.#goldOnlyMissing++;
+    this.#epoch++;
+  }
+
+  #becomeAsked(piece: number): void {
+    if (!this.#missing.delete(piece)) return;
+    if (this.#rarity.replicas(piece) === 0) this.#goldOnlyMissing--;
+  }
+
+  #leastLoaded(nowMs: number, passed: ReadonlySet<Holder>): Holder | undefined {
+    const pieceBytes = this.#pieceBytes(0);
+    let best: Holder | undefined;
+    let bestMs = Number.POSITIVE_INFINITY;
+    for (const holder of this.#holders.values()) {
+      if (holder.exhaustedEpoch === this.#epoch || passed.has(holder) || !holder.canTake(pieceBytes, nowMs)) continue;
+      const expectedMs = holder.expectedMs(pieceBytes);
+      if (expectedMs >= bestMs) continue;
+      best = holder;
+      bestMs = expectedMs;
+    }
+    return best;
+  }
+
+  #pick(holder: Holder, nowMs: number): number | undefined {
+    const isGold = holder.role === 'gold';
+    const score = isGold
+      ? (piece: number) => this.#rarity.replicas(piece) + this.#rarity.claims(piece)
+      : (piece: number) => this.#rarity.holders(piece) + this.#rarity.claims(piece);
+    const piece = pickPiece(this.#missing, holder.pieces, score, isGold ? unclaimed : 1, this.#random);
+    if (piece === undefined) {
+      holder.exhaustedEpoch = this.#epoch;
+      return undefined;
+    }
+    if (isGold && score(piece) > unclaimed && this.#isReserved(piece, holder, nowMs)) return undefined;
+    return piece;
+  }
+
+  /** Whether the gold source is still busy with pieces for others, and this one is on its way to, or with, one of them. */
+  #isReserved(piece: number, gold: Holder, nowMs: number): boolean {
+    if (this.#goldOnlyMissing === 0) return false;
+    const patienceMs = Math.min(Math.max(2 * gold.expectedMs(this.#pieceBytes(piece)), patienceMsMin), patienceMsMax);
+    if (this.#rarity.replicas(piece) === 0) return this.#rarity.isClaimed(piece, nowMs, patienceMs);
+    return this.#inFlight > 0;
+  }
+
+  #begin(holder: Holder, piece: number, nowMs: number): Flight {
+    const bytes = this.#pieceBytes(piece);
+    const flight = new Flight(holder, piece, nowMs, this.#expectedMs(holder, bytes));
+    this.#becomeAsked(piece);
+    let ask = this.#asks.get(piece);
+    if (ask === undefined) {
+      ask = { flights: new Set(), writers: new Set(), hasArrived: false };
+      this.#asks.set(piece, ask);
+    }
+    ask.flights.add(flight);
+    ask.writers.add(holder.id);
+    holder.begin(flight, bytes);
+    this.#inFlight++;
+    return flight;
+  }
+
+  #end(flight: Flight, hasArrived: boolean): FlightOutcome {
+    const { piece, holder } = flight;
+    const ask = this.#asks.get(piece);
+    assert(ask !== undefined && ask.flights.delete(flight), 'a request is reported once');
+    holder.end(flight, this.#pieceBytes(piece));
+    this.#inFlight--;
+    ask.hasArrived ||= hasArrived;
+    const shouldGiveUp = holder.failures >= this.#options.failuresMax;
+    if (ask.flights.size > 0) {
+      const cancel = ask.hasArrived ? [...ask.flights].filter((other) => !other.isCanceled) : [];
+      for (const other of cancel) other.isCanceled = true;
+      return { cancel, ready: undefined, shouldGiveUp };
+    }
+    this.#asks.delete(piece);
+    if (ask.hasArrived) return { cancel: [], ready: { piece, holders: [...ask.writers] }, shouldGiveUp };
+    this.#becomeMissing(piece);
+    return { cancel: [], ready: undefined, shouldGiveUp };
+  }
+
+  /** Nothing is missing, but pieces are late: asks a second holder that should have them clearly sooner. */
+  #planEndgame(nowMs: number, requests: Flight[]): void {
+    for (const [piece, ask] of this.#asks) {
+      if (this.#inFlight >= this.#options.piecesMax) return;
+      if (ask.hasArrived || ask.flights.size >= this.#options.copiesMax || this.#single.has(piece)) continue;
+      const holder = this.#fasterHolder(piece, ask, nowMs);
+      if (holder !== undefined) requests.push(this.#begin(holder, piece, nowMs));
+    }
+  }
+
+  #fasterHolder(piece: number, ask: Ask, nowMs: number): Holder | undefined {
+    const bytes = this.#pieceBytes(piece);
+    let bestMs = Number.POSITIVE_INFINITY;
+    for (const flight of ask.flights) {
+      const ageMs = nowMs - flight.requestedMs;
+      // What is late already will probably take as long again as it has taken.
+      bestMs = Math.min(bestMs, ageMs < flight.expectedMs ? flight.expectedMs - ageMs : ageMs);
+    }
+    bestMs = bestMs / 1.5 - 20; // a copy costs somebody's link: it must be worth it
+    let best: Holder | undefined;
+    for (const holder of this.#holders.values()) {
+      if (!holder.pieces.has(piece) || holder.flights.has(piece) || !holder.canTake(bytes, nowMs)) continue;
+      const expectedMs = this.#expectedMs(holder, bytes);
+      if (expectedMs >= bestMs) continue;
+      best = holder;
+      bestMs = expectedMs;
+    }
+    return best;
+  }
+
+  /** A holder without a measured speed is taken to be as fast as the others are on average. */
+  #expectedMs(holder: Holder, bytes: number): number {
+    if (holder.speed !== undefined) return holder.expectedMs(bytes);
+    let total = 0;
+    let measured = 0;
+    for (const { speed } of this.#holders.values()) {
+      if (speed === undefined) continue;
+      total += speed;
+      measured++;
+    }
+    return measured === 0 ? 1_000 : (holder.inFlightBytes + bytes) / (total / measured);
+  }
+
+  #isStalled(flight: Flight, nowMs: number): boolean {
+    const limitMs = flight.holder.stallLimitMs();
+    const others = this.#rarity.holders(flight.piece) - (flight.holder.pieces.has(flight.piece) ? 1 : 0);
+    if (others <= 0) return nowMs - flight.progressMs > limitMs * 4; // there is nobody else to ask
+    return nowMs - flight.progressMs > limitMs || nowMs - flight.requestedMs > limitMs * 8;
+  }
+}
