@@ -1,6 +1,6 @@
 /** What the pool and its worker threads say to each other. */
 import type { MemoryRange } from '../memory/memory-range.ts';
-import type { DigestAlgorithm } from './digest-algorithm.ts';
+import type { DigestAlgorithm } from './digest-bytes.ts';
 
 /** `foreground` overtakes `background` within a few milliseconds. */
 export type DigestPriority = 'foreground' | 'background';

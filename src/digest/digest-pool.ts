@@ -3,7 +3,7 @@ import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import type { MemoryRange } from '../memory/memory-range.ts';
 import { type Logger, silentLogger } from '../observability/logger.ts';
 import { AbortListeners } from './abort-listeners.ts';
-import { type DigestAlgorithm, digestBytes } from './digest-algorithm.ts';
+import { type DigestAlgorithm, digestBytes } from './digest-bytes.ts';
 import type { DigestPriority, JobRequest } from './digest-message.ts';
 import { DigestThread } from './digest-thread.ts';
 import { closedError, PendingDigest, sumBytes } from './pending-digest.ts';

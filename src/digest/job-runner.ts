@@ -4,7 +4,7 @@ import type { MemoryRange } from '../memory/memory-range.ts';
 import { MemoryWindows } from '../memory/memory-windows.ts';
 import { addressOf } from '../native/address.ts';
 import { copyGuarded } from '../native/copy.ts';
-import { createHasher, type Hasher } from './digest-algorithm.ts';
+import { createHasher, type Hasher } from './digest-bytes.ts';
 import type { JobRequest, JobResult, WorkerRequest } from './digest-message.ts';
 
 /** Digested between two looks at the inbox: 0.5 ms of xxh64, 2 ms of blake3. */
