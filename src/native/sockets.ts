@@ -101,11 +101,11 @@ function encodeAddress({ host, port }: SocketAddress): number {
   view.setUint16(2, port, false);
   if (!isIPv6(host)) {
     view.setUint16(0, AF_INET, true);
-    host.split('.').forEach((part, index) => view.setUint8(4 + index, Number(part)));
+    for (const [index, part] of host.split('.').entries()) view.setUint8(4 + index, Number(part));
     return 16;
   }
   view.setUint16(0, AF_INET6, true);
-  ipv6Groups(host).forEach((group, index) => view.setUint16(8 + index * 2, group, false));
+  for (const [index, group] of ipv6Groups(host).entries()) view.setUint16(8 + index * 2, group, false);
   const zone = host.split('%')[1];
   if (zone !== undefined) view.setUint32(24, scopeIdOf(zone), true);
   return 28;

@@ -23,9 +23,10 @@ import {
   socketError,
   tuneConnection,
 } from '../../../native/sockets.ts';
-import { decodeStatus, encodeHeader, type FramingVersion, HEADER_BYTES, type Opcode, STATUS_BYTES } from './framing.ts';
+import { decodeStatus, encodeHeader, type FramingVersion, HEADER_BYTES, STATUS_BYTES } from './framing.ts';
 import type { MessageHeader } from './message-header.ts';
 import { Outcome } from './messages.ts';
+import { type ClientRequest, PendingRequest } from './pending-request.ts';
 import type { Channel, Reactor } from './reactor.ts';
 
 /** What all outgoing connections of one worker share. */
@@ -41,28 +42,11 @@ export interface ClientContext {
   onClosed(connection: ClientConnection, reason: string, wasConnected: boolean): void;
 }
 
-export interface ClientRequest {
-  readonly id: number;
-  readonly opcode: Opcode;
-  readonly localAddress: number;
-  readonly remoteAddress: number;
-  readonly lengthBytes: number;
-}
-
-interface Pending extends ClientRequest {
-  /** Bytes of header and body that have been sent. */
-  sentBytes: number;
-  /** Bytes of the status that have been received. */
-  statusBytes: number;
-  /** Bytes of payload that have been received. */
-  payloadBytes: number;
-  isCanceled: boolean;
-}
-
-/** Parts of one receive; half of them statuses. */
-export const MESSAGE_PARTS = 32;
+/** Answers that one receive may take; each is a status and a payload. */
+const MAX_ANSWERS = 16;
+export const MESSAGE_PARTS: number = 2 * MAX_ANSWERS;
 const MAX_HEADERS = 64;
-const FRAME_BYTES = MAX_HEADERS * HEADER_BYTES + MESSAGE_PARTS * STATUS_BYTES;
+const FRAME_BYTES = MAX_HEADERS * HEADER_BYTES + MAX_ANSWERS * STATUS_BYTES;
 const STATUSES_OFFSET = MAX_HEADERS * HEADER_BYTES;
 export const SINK_BYTES: number = 256 * 1024;
 const QUANTUM_BYTES = 1024 * 1024;
@@ -82,8 +66,8 @@ export class ClientConnection implements Channel {
   /** Headers about to be sent, then statuses just received: those of the head first. */
   readonly #frames: Scratch = new Scratch(FRAME_BYTES);
   #state: 'connecting' | 'open' | 'closed' = 'connecting';
-  #unsent: Pending[] = [];
-  #awaiting: Pending[] = [];
+  #unsent: PendingRequest[] = [];
+  #awaiting: PendingRequest[] = [];
   /** Bytes that the answers in #awaiting still have to bring. */
   #dueBytes = 0;
   #lowWaterBytes = 1;
@@ -109,9 +93,12 @@ export class ClientConnection implements Channel {
   }
 
   submit(request: ClientRequest): void {
-    if (this.#state === 'closed') return this.#context.onSettled(request.id, Outcome.Unstarted);
+    if (this.#state === 'closed') {
+      this.#context.onSettled(request.id, Outcome.Unstarted);
+      return;
+    }
     if (!this.isBusy) this.#lastProgressMs = performance.now();
-    this.#unsent.push({ ...request, sentBytes: 0, statusBytes: 0, payloadBytes: 0, isCanceled: false });
+    this.#unsent.push(new PendingRequest(request, this.#version));
     this.#context.reactor.wake(this);
   }
 
@@ -144,69 +131,60 @@ export class ClientConnection implements Channel {
   // --- sending -----------------------------------------------------------------------------------
 
   #send(): boolean {
-    const { message } = this.#context;
-    const frames = this.#frames;
-    message.reset();
-    let headers = 0;
-    for (const request of this.#unsent) {
-      encodeHeader(frames, headers * HEADER_BYTES, {
-        opcode: request.opcode,
-        version: this.#version,
-        lengthBytes: request.lengthBytes,
-        address: request.remoteAddress,
-      });
-      headers += 1;
-      if (request.opcode === 'write' || headers === MAX_HEADERS) break;
-    }
-    const [head] = this.#unsent;
-    if (head === undefined) return false;
-    const headerLeft = headers * HEADER_BYTES - Math.min(head.sentBytes, HEADER_BYTES);
-    if (headerLeft > 0) message.push(frames.address + headers * HEADER_BYTES - headerLeft, headerLeft);
-    const last = this.#unsent[headers - 1];
-    if (last?.opcode === 'write') {
-      const bodySent = Math.max(0, last.sentBytes - HEADER_BYTES);
-      message.push(last.localAddress + bodySent, Math.min(last.lengthBytes - bodySent, QUANTUM_BYTES));
-    }
-    const count = sendMessage(this.fd, message.address, MSG_NOSIGNAL);
+    const last = this.#gatherHeaders();
+    const count = sendMessage(this.fd, this.#context.message.address, MSG_NOSIGNAL);
     if (count < 0) return this.#onSendFailed(last);
     this.#lastProgressMs = performance.now();
     this.#countSent(count);
     return true;
   }
 
+  /** Lays out the headers of as many READs as wait, or up to the first WRITE with its body. Returns the last. */
+  #gatherHeaders(): PendingRequest | undefined {
+    const { message } = this.#context;
+    message.reset();
+    let headers = 0;
+    let last: PendingRequest | undefined;
+    for (const pending of this.#unsent) {
+      const { opcode, lengthBytes, remoteAddress } = pending.request;
+      const header = { opcode, version: this.#version, lengthBytes, address: remoteAddress };
+      encodeHeader(this.#frames, headers * HEADER_BYTES, header);
+      headers += 1;
+      last = pending;
+      if (opcode === 'write' || headers === MAX_HEADERS) break;
+    }
+    const sentOfHead = Math.min(this.#unsent[0]?.sentBytes ?? 0, HEADER_BYTES);
+    const headerBytes = headers * HEADER_BYTES - sentOfHead;
+    if (headerBytes > 0) message.push(this.#frames.address + sentOfHead, headerBytes);
+    if (last?.request.opcode === 'write') {
+      const bodySent = Math.max(0, last.sentBytes - HEADER_BYTES);
+      const length = Math.min(last.request.lengthBytes - bodySent, QUANTUM_BYTES);
+      message.push(last.request.localAddress + bodySent, length);
+    }
+    return last;
+  }
+
   #countSent(count: number): void {
     let left = count;
     let finished = 0;
     for (const request of this.#unsent) {
-      const bodyBytes = request.opcode === 'write' ? request.lengthBytes : 0;
-      const bytes = Math.min(left, HEADER_BYTES + bodyBytes - request.sentBytes);
+      const bytes = Math.min(left, request.requestBytes - request.sentBytes);
       // A refusal may come while the body is still on its way, so a request awaits its answer from its first byte.
-      if (request.sentBytes === 0 && bytes > 0) this.#await(request);
+      if (request.sentBytes === 0 && bytes > 0 && request.hasAnswer) {
+        this.#awaiting.push(request);
+        this.#dueBytes += request.answerLeftBytes;
+      }
       request.sentBytes += bytes;
       left -= bytes;
-      if (request.sentBytes < HEADER_BYTES + bodyBytes) break;
+      if (!request.isSent) break;
       finished += 1;
-      if (request.opcode === 'write' && this.#version === 1) this.#settleHeadlessWrite(request);
     }
-    this.#unsent.splice(0, finished);
+    const sent = this.#unsent.splice(0, finished);
+    // A WRITE of version 1 counts as done once the kernel has its last byte.
+    for (const request of sent) if (!request.hasAnswer) this.#settle(request, Outcome.Done);
   }
 
-  #await(request: Pending): void {
-    this.#awaiting.push(request);
-    this.#dueBytes += this.#answerBytes(request);
-  }
-
-  #answerBytes(request: Pending): number {
-    return (this.#version === 2 ? STATUS_BYTES : 0) + (request.opcode === 'read' ? request.lengthBytes : 0);
-  }
-
-  /** Version 1 answers a WRITE with nothing: it counts as done once the kernel has its last byte. */
-  #settleHeadlessWrite(request: Pending): void {
-    this.#awaiting.splice(this.#awaiting.indexOf(request), 1);
-    this.#settle(request, Outcome.Done);
-  }
-
-  #onSendFailed(request: Pending | undefined): boolean {
+  #onSendFailed(request: PendingRequest | undefined): boolean {
     const code = errno();
     if (code === EINTR) return true;
     if (code === EAGAIN) {
@@ -235,24 +213,28 @@ export class ClientConnection implements Channel {
   #gatherParts(): void {
     const { message, sink } = this.#context;
     message.reset();
+    const maxAnswers = this.#isHeadAlone ? 1 : MAX_ANSWERS;
     let room = QUANTUM_BYTES;
     let index = 0;
     for (const request of this.#awaiting) {
-      if (room <= 0 || message.isFull || (this.#isHeadAlone && index > 0)) return;
-      const statusLeft = this.#version === 2 ? STATUS_BYTES - request.statusBytes : 0;
-      if (statusLeft > 0) message.push(this.#statusAddress(index) + request.statusBytes, statusLeft);
-      const payloadLeft = request.opcode === 'read' ? request.lengthBytes - request.payloadBytes : 0;
-      if (payloadLeft > 0) {
-        const limit = request.isCanceled ? Math.min(room, SINK_BYTES) : room;
-        const length = Math.min(payloadLeft, limit);
-        message.push(request.isCanceled ? sink.address : request.localAddress + request.payloadBytes, length);
-        if (length < payloadLeft) return;
-        room -= length;
-      }
+      if (room <= 0 || index === maxAnswers) return;
+      const { statusLeftBytes, payloadLeftBytes } = request;
+      if (statusLeftBytes > 0) message.push(this.#statusAddress(index) + request.receivedStatusBytes, statusLeftBytes);
+      const length = payloadLeftBytes > 0 ? this.#pushPayload(request, room) : 0;
+      if (length < payloadLeftBytes) return;
+      room -= length;
       index += 1;
     }
     // Nothing is due: a byte now would be a breach of the protocol, the end of the stream is not.
     if (message.isEmpty) message.push(sink.address, 1);
+  }
+
+  /** What still comes for a cancelled request falls into the sink. */
+  #pushPayload({ isCanceled, payloadAddress, payloadLeftBytes }: PendingRequest, room: number): number {
+    const { message, sink } = this.#context;
+    const length = Math.min(payloadLeftBytes, room, isCanceled ? SINK_BYTES : room);
+    message.push(isCanceled ? sink.address : payloadAddress, length);
+    return length;
   }
 
   #statusAddress(index: number): number {
@@ -261,24 +243,15 @@ export class ClientConnection implements Channel {
 
   #countReceived(count: number): void {
     let left = count;
-    let index = 0;
     let finished = 0;
     for (const request of this.#awaiting) {
-      if (this.#version === 2 && request.statusBytes < STATUS_BYTES) {
-        const bytes = Math.min(left, STATUS_BYTES - request.statusBytes);
-        request.statusBytes += bytes;
-        left -= bytes;
-        if (request.statusBytes < STATUS_BYTES) this.#keepPartialStatus(index, request.statusBytes);
-        else if (!this.#isAccepted(request, index)) return;
-      }
-      if (request.opcode === 'read') {
-        const bytes = Math.min(left, request.lengthBytes - request.payloadBytes);
-        request.payloadBytes += bytes;
-        left -= bytes;
-      }
-      if (!this.#isAnswered(request)) break;
+      const statusBytes = request.takeStatus(left);
+      left -= statusBytes;
+      if (request.statusLeftBytes > 0) this.#keepPartialStatus(finished, request.receivedStatusBytes);
+      else if (statusBytes > 0 && !this.#isAccepted(request, finished)) return;
+      left -= request.takePayload(left);
+      if (request.answerLeftBytes > 0) break;
       finished += 1;
-      index += 1;
     }
     const done = this.#awaiting.splice(0, finished);
     for (const request of done) this.#settle(request, Outcome.Done);
@@ -292,17 +265,11 @@ export class ClientConnection implements Channel {
     this.#frames.bytes.copyWithin(STATUSES_OFFSET, from, from + bytes);
   }
 
-  #isAnswered(request: Pending): boolean {
-    if (this.#version === 2 && request.statusBytes < STATUS_BYTES) return false;
-    return request.opcode === 'write' ? this.#version === 2 : request.payloadBytes === request.lengthBytes;
-  }
-
   /** Checks a status that has just become whole; ends the connection when it is not OK. */
-  #isAccepted(request: Pending, index: number): boolean {
+  #isAccepted(request: PendingRequest, index: number): boolean {
     const status = decodeStatus(this.#frames, STATUSES_OFFSET + index * STATUS_BYTES);
-    const isBodySent = request.opcode === 'read' || request.sentBytes === HEADER_BYTES + request.lengthBytes;
-    if (status === 'ok' && isBodySent) return true;
-    const done = this.#awaiting.splice(0, this.#awaiting.indexOf(request));
+    if (status === 'ok' && request.isSent) return true;
+    const done = this.#awaiting.splice(0, index);
     for (const earlier of done) this.#settle(earlier, Outcome.Done);
     this.#fail(request, status === 'rejected' ? Outcome.Rejected : Outcome.Protocol);
     this.close(status === 'rejected' ? 'the peer refused an address' : 'the peer answered in another framing');
@@ -340,12 +307,12 @@ export class ClientConnection implements Channel {
 
   // --- ending ------------------------------------------------------------------------------------
 
-  #settle(request: Pending, outcome: Outcome): void {
+  #settle(request: PendingRequest, outcome: Outcome): void {
     this.#context.onSettled(request.id, request.isCanceled ? Outcome.Canceled : outcome);
   }
 
   /** Takes one request out and settles it; the connection is about to end. */
-  #fail(request: Pending, outcome: Outcome): void {
+  #fail(request: PendingRequest, outcome: Outcome): void {
     this.#awaiting = this.#awaiting.filter((other) => other !== request);
     this.#unsent = this.#unsent.filter((other) => other !== request);
     this.#settle(request, outcome);
@@ -360,10 +327,10 @@ export class ClientConnection implements Channel {
     this.#unsent = this.#unsent.filter((request) => !dropped.includes(request));
     for (const request of dropped) this.#settle(request, Outcome.Canceled);
     let swallowBytes = 0;
-    for (const request of this.#awaiting) {
+    for (const request of new Set([...this.#awaiting, ...this.#unsent])) {
       if (!ids.has(request.id)) continue;
       request.isCanceled = true;
-      swallowBytes += request.lengthBytes - request.payloadBytes;
+      swallowBytes += request.payloadLeftBytes;
     }
     const isBodyUnderWay = this.#unsent.some((request) => request.isCanceled);
     if (swallowBytes > SWALLOW_BYTES || isBodyUnderWay) this.close('a transfer was cancelled');

@@ -76,11 +76,12 @@ export class Inbound {
   #acceptAll(listener: number): void {
     for (;;) {
       const fd = acceptConnection(listener);
-      if (fd < 0) return this.#onAcceptFailed(listener, errno());
+      if (fd < 0) break;
       const turn = this.#dealt++ % (this.#options.siblings.length + 1);
       if (turn === 0) this.adopt(fd);
       else this.#options.siblings[turn - 1]?.postMessage(fd);
     }
+    this.#onAcceptFailed(listener, errno());
   }
 
   #onAcceptFailed(listener: number, code: number): void {

@@ -12,18 +12,12 @@ const IOV_COUNT_OFFSET = 24;
 export class MessageHeader {
   readonly address: number;
   readonly #scratch: Scratch;
-  readonly #maxParts: number;
   #parts = 0;
 
   constructor(maxParts: number) {
-    this.#maxParts = maxParts;
     this.#scratch = new Scratch(MSGHDR_BYTES + IOVEC_BYTES * maxParts);
     this.address = this.#scratch.address;
     this.#scratch.setUint64(IOV_POINTER_OFFSET, this.address + MSGHDR_BYTES);
-  }
-
-  get isFull(): boolean {
-    return this.#parts >= this.#maxParts;
   }
 
   get isEmpty(): boolean {

@@ -144,7 +144,10 @@ export class ServerConnection implements Channel {
     this.#lastProgressMs = performance.now();
     this.#servedRequests += 1;
     if (!isAllowed) {
-      if (version === 1) return this.close();
+      if (version === 1) {
+        this.close();
+        return;
+      }
       encodeStatus(slots, this.slot + STATUS_OFFSET, false);
       this.#state = {
         tag: 'sending',

@@ -169,22 +169,25 @@ export class TcpTransport implements Transport {
   #onMessage(message: FromWorker): void {
     switch (message.kind) {
       case 'settled':
-        return this.#onSettled(message.packed);
+        this.#onSettled(message.packed);
+        break;
       case 'connected': {
         const entry = this.#connections.get(message.connectionId);
-        return entry?.peer.onConnected(entry.connection);
+        entry?.peer.onConnected(entry.connection);
+        break;
       }
       case 'disconnected': {
         const entry = this.#connections.get(message.connectionId);
         const { reason, wasConnected } = message;
         this.#options.logger.debug({ reason, host: entry?.connection.hostAddress }, 'data connection ended');
-        return entry?.peer.onDisconnected(entry.connection, reason, wasConnected);
+        entry?.peer.onDisconnected(entry.connection, reason, wasConnected);
+        break;
       }
       case 'memory-fault':
-        return this.#options.onMemoryFault(message.address, message.lengthBytes);
+        this.#options.onMemoryFault(message.address, message.lengthBytes);
+        break;
       case 'answer': // matched to its call by the handle
       case 'stopped':
-        return;
     }
   }
 

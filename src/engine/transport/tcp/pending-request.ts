@@ -1,0 +1,75 @@
+import { type FramingVersion, HEADER_BYTES, type Opcode, STATUS_BYTES } from './framing.ts';
+
+export interface ClientRequest {
+  readonly id: number;
+  readonly opcode: Opcode;
+  readonly localAddress: number;
+  readonly remoteAddress: number;
+  readonly lengthBytes: number;
+}
+
+/** One request on one connection: how much of it has been sent, and how much of its answer has come. */
+export class PendingRequest {
+  readonly request: ClientRequest;
+  /** Header, and the body of a WRITE. */
+  readonly requestBytes: number;
+  readonly #version: FramingVersion;
+  sentBytes = 0;
+  #statusBytes = 0;
+  #payloadBytes = 0;
+  isCanceled = false;
+
+  constructor(request: ClientRequest, version: FramingVersion) {
+    this.request = request;
+    this.#version = version;
+    this.requestBytes = HEADER_BYTES + (request.opcode === 'write' ? request.lengthBytes : 0);
+  }
+
+  get id(): number {
+    return this.request.id;
+  }
+
+  get isSent(): boolean {
+    return this.sentBytes === this.requestBytes;
+  }
+
+  /** Version 1 answers a WRITE with nothing. */
+  get hasAnswer(): boolean {
+    return this.#version === 2 || this.request.opcode === 'read';
+  }
+
+  get statusLeftBytes(): number {
+    return this.#version === 2 ? STATUS_BYTES - this.#statusBytes : 0;
+  }
+
+  get payloadLeftBytes(): number {
+    return this.request.opcode === 'read' ? this.request.lengthBytes - this.#payloadBytes : 0;
+  }
+
+  get answerLeftBytes(): number {
+    return this.statusLeftBytes + this.payloadLeftBytes;
+  }
+
+  get receivedStatusBytes(): number {
+    return this.#statusBytes;
+  }
+
+  /** Where the next byte of the payload belongs. */
+  get payloadAddress(): number {
+    return this.request.localAddress + this.#payloadBytes;
+  }
+
+  /** Counts up to `bytes` as status. Returns how many it took. */
+  takeStatus(bytes: number): number {
+    const taken = Math.min(bytes, this.statusLeftBytes);
+    this.#statusBytes += taken;
+    return taken;
+  }
+
+  /** Counts up to `bytes` as payload. Returns how many it took. */
+  takePayload(bytes: number): number {
+    const taken = Math.min(bytes, this.payloadLeftBytes);
+    this.#payloadBytes += taken;
+    return taken;
+  }
+}
