@@ -5,7 +5,7 @@ import type { Extent } from './range-index.ts';
 
 /** The part of the transfer engine that a download uses. */
 export interface PieceEngine {
-  openSegment(name: string): Promise<Segment>;
+  openSegment(name: string, options?: { readonly refresh?: boolean; readonly signal?: AbortSignal }): Promise<Segment>;
   submitTransfer(requests: readonly TransferRequest[], options?: { readonly signal?: AbortSignal }): Batch;
 }
 

@@ -41,6 +41,11 @@ export class PieceVerifier {
     return this.#waiting.size;
   }
 
+  /** Their indices. */
+  waiting(): number[] {
+    return [...this.#waiting.keys()];
+  }
+
   verify(arrived: ArrivedPiece): void {
     const expected = this.#object.digestOf(arrived.piece);
     if (expected === undefined) {

@@ -9,8 +9,9 @@ export class Flight {
   readonly requestedMs: number;
   /** How long it should take, judged when it was asked. */
   readonly expectedMs: number;
-  /** When bytes of it last came. */
+  /** When bytes of it last came, and how many are here. */
   progressMs: number;
+  progressBytes = 0;
   /** The caller was told to cancel it; what remains is that its memory becomes quiet. */
   isCanceled = false;
 

@@ -114,8 +114,14 @@ export class Scheduler {
     for (const piece of pieces) this.addPiece(id, piece);
   }
 
-  hasHolder(id: string): boolean {
-    return this.#holders.has(id);
+  /** Whether the last thing that came of asking it was a failure. */
+  hasFailed(id: string): boolean {
+    return (this.#holders.get(id)?.failures ?? 0) > 0;
+  }
+
+  /** Whether a request for the piece is in flight. */
+  isAsked(piece: number): boolean {
+    return this.#asks.has(piece);
   }
 
   /** Forgets a source. @returns Its requests in flight: cancel them, then report each. */
@@ -134,10 +140,6 @@ export class Scheduler {
   ban(id: string): Flight[] {
     this.#banned.add(id);
     return this.removeHolder(id);
-  }
-
-  isBanned(id: string): boolean {
-    return this.#banned.has(id);
   }
 
   addPiece(id: string, piece: number): void {
@@ -179,8 +181,10 @@ export class Scheduler {
     return requests;
   }
 
-  /** Bytes of a request came, though not all yet. */
-  onProgress(flight: Flight, nowMs: number): void {
+  /** Tells how many bytes of a request are here, though not all yet. */
+  onProgress(flight: Flight, bytes: number, nowMs: number): void {
+    if (bytes <= flight.progressBytes) return;
+    flight.progressBytes = bytes;
     flight.progressMs = nowMs;
   }
 
@@ -321,7 +325,8 @@ export class Scheduler {
   #end(flight: Flight, hasArrived: boolean): FlightOutcome {
     const { piece, holder } = flight;
     const ask = this.#asks.get(piece);
-    assert(ask !== undefined && ask.flights.delete(flight), 'a request is reported once');
+    const wasInFlight = ask?.flights.delete(flight) === true;
+    assert(ask !== undefined && wasInFlight, 'a request is reported once');
     holder.end(flight, this.#pieceBytes(piece));
     this.#inFlight--;
     ask.hasArrived ||= hasArrived;

@@ -1,6 +1,6 @@
 /** What one store has of one object, and so offers to its peers. */
 import { assert } from '../core/assert.ts';
-import { digestBytes, digestSizeBytes } from '../digest/digest-algorithm.ts';
+import { digestBytes, digestSizeBytes } from '../digest/digest-bytes.ts';
 import type { MemoryRange } from '../memory/memory-range.ts';
 import { Bitmap } from './bitmap.ts';
 import type { Digester } from './digester.ts';
@@ -167,6 +167,14 @@ export class SharedObject {
     if (this.#digestsKnown.isFull) this.#completeRoot();
   }
 
+  /** Takes digests of consecutive pieces from who may say them; what lies past the object is ignored. */
+  setDigests(firstPiece: number, digests: Uint8Array): void {
+    const size = this.#digestSizeBytes;
+    for (let at = 0; size > 0 && (at + 1) * size <= digests.length && firstPiece + at < this.pieces; at++) {
+      this.setDigest(firstPiece + at, digests.subarray(at * size, (at + 1) * size));
+    }
+  }
+
   /**
    * Takes all digests at once from someone untrusted, if they match the root that the object's record names.
    *
@@ -176,9 +184,7 @@ export class SharedObject {
     const algorithm = this.layout.digestAlgorithm;
     if (algorithm === 'none' || digests.length !== this.#digests.length) return false;
     if (Buffer.from(digestBytes(algorithm, digests)).toString('hex') !== rootHex) return false;
-    for (let piece = 0; piece < this.pieces; piece++) {
-      this.setDigest(piece, digests.subarray(piece * this.#digestSizeBytes, (piece + 1) * this.#digestSizeBytes));
-    }
+    this.setDigests(0, digests);
     return true;
   }
 
