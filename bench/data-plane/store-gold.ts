@@ -1,0 +1,29 @@
+/** Registers one object of BYTES and serves it. Says so once its digests are known, so that pulls measure transfers. */
+import { allocate, P2PStore } from 'p2p-store';
+import { announce, answerLines } from '../support/child.ts';
+
+const sizeBytes = Number(process.argv[2]);
+const metadata = process.argv[3] ?? '';
+const MIB = 1024 * 1024;
+
+const region = allocate(sizeBytes);
+const words = new Uint32Array(region.view().buffer, 0, sizeBytes / 4);
+for (let index = 0, x = 1; index < words.length; index++) {
+  x = (x * 1_664_525 + 1_013_904_223) >>> 0;
+  words[index] = x;
+}
+const store = await P2PStore.open(metadata, `127.0.0.1:${process.pid}`);
+await store.register('object', [region], [sizeBytes], 64 * MIB, '*');
+for (;;) {
+  const { sources } = await store.status('object');
+  if (sources.every(({ progress }) => progress?.digestedPieces === progress?.pieces)) break;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+}
+announce({ first: words[0], last: words.at(-1) });
+
+await answerLines(async () => {
+  const { user, system } = process.cpuUsage();
+  return { cpuSeconds: (user + system) / 1e6, peakBytes: process.resourceUsage().maxRSS * 1024 };
+});
+await store.close();
+await region.close();

@@ -1,0 +1,31 @@
+/** Pulls the object into touched memory: `pull VERIFY` answers with seconds. */
+import { allocate, P2PStore } from 'p2p-store';
+import { announce, answerLines } from '../support/child.ts';
+
+const sizeBytes = Number(process.argv[2]);
+const metadata = process.argv[3] ?? '';
+
+const region = allocate(sizeBytes);
+region.view().fill(2);
+const words = new Uint32Array(region.view().buffer, 0, sizeBytes / 4);
+const store = await P2PStore.open(metadata, `127.0.0.1:${process.pid}`);
+announce({ ready: true });
+
+await answerLines(async ([, verify]) => {
+  const cpu = process.cpuUsage();
+  const startMs = performance.now();
+  await store.getReplica('object', [region], [sizeBytes], verify === 'none' ? { verify: 'none' } : {});
+  const seconds = (performance.now() - startMs) / 1000;
+  const used = process.cpuUsage(cpu);
+  const answer = {
+    seconds,
+    cpuSeconds: (used.user + used.system) / 1e6,
+    peakBytes: process.resourceUsage().maxRSS * 1024,
+    first: words[0],
+    last: words.at(-1),
+  };
+  await store.deleteReplica('object');
+  return answer;
+});
+await store.close();
+await region.close();
