@@ -5,10 +5,13 @@
 import { z } from 'zod';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { isPowerOfTwo } from '../core/units.ts';
+import { pieceCount } from '../swarm/layout.ts';
 
 /** More would let one record outgrow what etcd takes in a request: a source record has about 31 bytes a buffer. */
 export const BUFFERS_MAX = 16_384;
-/** etcd refuses requests above 1.5 MiB; a registration puts both records in one, base64 not involved. */
+/** Bounds what a record can make a reader allocate: 16 TiB in pieces of 16 MiB, or 4 GiB in shards of 4 KiB. */
+export const PIECES_MAX: number = 2 ** 20;
+/** etcd refuses requests above 1.5 MiB; a registration puts both records in one. */
 export const RECORD_MAX_BYTES = 700_000;
 
 /** What an object is: the same for all its sources, and the same however its receivers split their memory. */
@@ -49,20 +52,24 @@ const address = z
   .regex(/^0x[0-9a-f]{1,13}$/)
   .transform(Number);
 
-const objectRecordSchema: z.ZodType<ObjectRecord> = z.object({
-  version: z.literal(1),
-  generation: text,
-  sizes,
-  maxShardSizeBytes: powerOfTwo,
-  pieceSizeBytes: powerOfTwo,
-  digest: z.object({
-    algorithm: z.enum(['xxh64', 'blake3', 'none']),
-    root: z
-      .string()
-      .regex(/^[0-9a-f]{2,128}$/)
-      .optional(),
-  }),
-});
+const objectRecordSchema: z.ZodType<ObjectRecord> = z
+  .object({
+    version: z.literal(1),
+    generation: text,
+    sizes,
+    maxShardSizeBytes: powerOfTwo,
+    pieceSizeBytes: powerOfTwo,
+    digest: z.object({
+      algorithm: z.enum(['xxh64', 'blake3', 'none']),
+      root: z
+        .string()
+        .regex(/^[0-9a-f]{2,128}$/)
+        .optional(),
+    }),
+  })
+  .refine((record) => Number.isSafeInteger(totalSizeBytes(record.sizes)), { error: 'sizes add up to more than 2^53' })
+  .refine((record) => record.pieceSizeBytes <= record.maxShardSizeBytes, { error: 'a piece is larger than a shard' })
+  .refine((record) => countPieces(record) <= PIECES_MAX, { error: 'more pieces than any object has' });
 
 const sourceRecordSchema: z.ZodType<SourceRecord> = z
   .object({
@@ -128,4 +135,8 @@ export function decodeSourceRecord(key: string, value: Uint8Array): SourceRecord
 
 export function totalSizeBytes(sizesBytes: readonly number[]): number {
   return sizesBytes.reduce((total, size) => total + size, 0);
+}
+
+export function countPieces({ sizes, pieceSizeBytes }: Pick<ObjectRecord, 'sizes' | 'pieceSizeBytes'>): number {
+  return pieceCount({ totalSize: totalSizeBytes(sizes), pieceSizeBytes });
 }

@@ -1,12 +1,12 @@
 import type { CallOptions, Entry, MetadataStore, Watch, WatchEvent } from '../metadata/metadata-store.ts';
 import type { SourceFeed, SourceInfo } from '../swarm/source-feed.ts';
-import type { ObjectDirectory } from './object-directory.ts';
+import type { ObjectReader } from './object-reader.ts';
 import { parseSourceKey, sourcesOfPrefix } from './record-keys.ts';
 import type { SourceRecord } from './records.ts';
 
 export interface SourceWatchOptions extends CallOptions {
   readonly metadata: MetadataStore;
-  readonly directory: ObjectDirectory;
+  readonly reader: ObjectReader;
   readonly name: string;
   readonly generation: string;
   /** This store, which is no source to itself. */
@@ -69,7 +69,7 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
   }
 
   #put(entry: Entry): void {
-    const [listing] = this.#options.directory.readSources([entry]);
+    const [listing] = this.#options.reader.readSources([entry]);
     if (listing === undefined || listing.segment === this.#options.ownSegment) return;
     const { segment, source } = listing;
     if (source.generation === this.#options.generation) {

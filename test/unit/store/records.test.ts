@@ -61,6 +61,9 @@ describe('object record', () => {
     { maxShardSizeBytes: 3 },
     { maxShardSizeBytes: 0 },
     { pieceSizeBytes: null },
+    { pieceSizeBytes: 131_072 },
+    { sizes: [2 ** 52, 2 ** 52] },
+    { sizes: [2 ** 40], pieceSizeBytes: 1 },
     { digest: { algorithm: 'md5' } },
     { digest: { algorithm: 'xxh64', root: 'XYZ' } },
   ])('is refused with %j', (change) => {

@@ -1,0 +1,23 @@
+/** The public API of the package. */
+export type { Clock } from './core/clock.ts';
+export { ErrorCode, type ErrorContext, isP2PStoreError, P2PStoreError } from './core/errors.ts';
+export type { NicPriorityMatrix } from './engine/nic-priority-matrix.ts';
+export type { Segment } from './engine/segment.ts';
+export type { Batch, Task, TaskStatus, TransferRequest } from './engine/transfer.ts';
+export { type RegisterMemoryOptions, TransferEngine, type TransferEngineOptions } from './engine/transfer-engine.ts';
+export { allocate, MemoryRegion } from './memory/memory-region.ts';
+export type { MemoryInput } from './memory/resolve-memory.ts';
+export type { EtcdOptions, EtcdTlsOptions } from './metadata/etcd/etcd-address.ts';
+export type { LogFields, Logger } from './observability/logger.ts';
+export type {
+  GetReplicaOptions,
+  RegisterFileOptions,
+  RegisterOptions,
+  StoreCallOptions,
+} from './store/call-options.ts';
+export type { ObjectEvent } from './store/object-watch.ts';
+export { newP2PStore, P2PStore, type ReplicaResult } from './store/p2p-store.ts';
+export type { PayloadInfo } from './store/payload-info.ts';
+export type { ObjectStatus, SourceListing, SourceStatus } from './store/status.ts';
+export type { P2PStoreOptions } from './store/store-parts.ts';
+export type { DownloadProgress, DownloadSource } from './swarm/download-types.ts';

@@ -1,0 +1,53 @@
+import { GIB, isPowerOfTwo, MIB } from '../core/units.ts';
+import type { MemoryInput } from '../memory/resolve-memory.ts';
+import type { DownloadProgress } from '../swarm/download-types.ts';
+import { invalidArgument } from './object-name.ts';
+import { BUFFERS_MAX } from './records.ts';
+
+export interface StoreCallOptions {
+  /** Ends the call, which then rejects with `signal.reason`; `AbortSignal.timeout(ms)` makes a deadline. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface RegisterOptions extends StoreCallOptions {
+  /** Registers also over a name that is live in another store, whose pulls then end with P2P_OBJECT_SUPERSEDED. Default false. */
+  readonly force?: boolean | undefined;
+  /** By what receivers verify every piece. `none` saves computing digests, and finds no flipped bit. Default `xxh64`. */
+  readonly verify?: 'xxh64' | 'blake3' | 'none' | undefined;
+}
+
+export interface RegisterFileOptions extends RegisterOptions {
+  /** Bytes, a power of two. Default 64 MiB. */
+  readonly maxShardSize?: number | undefined;
+  /** Default `*`. */
+  readonly location?: string | undefined;
+}
+
+export interface GetReplicaOptions extends StoreCallOptions {
+  /** Called a few times a second while bytes arrive. What it throws is ignored. */
+  readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
+  /** `none` trusts the network and every source. Default: what the object carries. */
+  readonly verify?: 'xxh64' | 'blake3' | 'none' | undefined;
+}
+
+export const DEFAULT_SHARD_SIZE_BYTES: number = 64 * MIB;
+const SHARD_SIZE_BYTES_MAX = 4 * GIB;
+const ALGORITHMS: readonly unknown[] = ['xxh64', 'blake3', 'none'];
+
+/** @throws P2P_INVALID_ARGUMENT */
+export function checkMaxShardSize(maxShardSize: number): void {
+  if (isPowerOfTwo(maxShardSize) && maxShardSize <= SHARD_SIZE_BYTES_MAX) return;
+  throw invalidArgument('maxShardSize', `${String(maxShardSize)} is not a power of two up to ${SHARD_SIZE_BYTES_MAX}`);
+}
+
+/** @throws P2P_INVALID_ARGUMENT */
+export function checkVerifyOption(verify: unknown): void {
+  if (verify === undefined || ALGORITHMS.includes(verify)) return;
+  throw invalidArgument('verify', `"${String(verify)}" is none of ${ALGORITHMS.join(', ')}`);
+}
+
+/** @throws P2P_INVALID_ARGUMENT More buffers than a record can list. */
+export function checkBufferCount(addrList: readonly MemoryInput[]): void {
+  if (!Array.isArray(addrList) || addrList.length <= BUFFERS_MAX) return;
+  throw invalidArgument('addrList', `it has ${addrList.length} buffers, the limit is ${BUFFERS_MAX}`);
+}

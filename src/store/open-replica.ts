@@ -1,0 +1,126 @@
+import { abortable } from '../core/abort.ts';
+import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import { ANY_LOCATION } from '../engine/nic-priority-matrix.ts';
+import type { ResolvedMemory } from '../memory/resolve-memory.ts';
+import { downloadObject } from '../swarm/download-object.ts';
+import type { DownloadProgress, DownloadResult } from '../swarm/download-types.ts';
+import { giveUp } from './give-up.ts';
+import { LocalObject } from './local-object.ts';
+import { invalidArgument } from './object-name.ts';
+import type { ObjectRecord } from './records.ts';
+import { SourceWatch } from './source-watch.ts';
+import type { StoreParts } from './store-parts.ts';
+
+/** Where a replica goes. */
+export interface ReplicaTarget {
+  readonly memory: ResolvedMemory;
+  /** Closed when nothing uses the memory any more. */
+  readonly mapping?: AsyncDisposable;
+  /** Makes the bytes durable, once all are there and before the replica counts as complete. */
+  readonly commit?: () => Promise<void>;
+}
+
+export interface ReplicaRequest {
+  readonly name: string;
+  /** Unset: by what the object carries. */
+  readonly verify: 'xxh64' | 'blake3' | 'none' | undefined;
+  /** Finds or makes the memory, once it is known how much. */
+  readonly openTarget: (object: ObjectRecord) => Promise<ReplicaTarget>;
+  readonly onProgress: ((progress: DownloadProgress) => void) | undefined;
+  readonly signal: AbortSignal;
+}
+
+export interface OpenedReplica {
+  readonly local: LocalObject;
+  readonly download: DownloadResult;
+}
+
+function checkVerify(name: string, object: ObjectRecord, verify: ReplicaRequest['verify']): void {
+  const { algorithm } = object.digest;
+  if (verify === undefined || verify === 'none' || verify === algorithm) return;
+  throw invalidArgument('verify', `"${name}" carries ${algorithm}, not ${verify}`);
+}
+
+function supersededError(name: string): P2PStoreError<'P2P_OBJECT_SUPERSEDED'> {
+  const message = `Cannot pull "${name}": another object took the name meanwhile`;
+  return new P2PStoreError(ErrorCode.ObjectSuperseded, message, { name });
+}
+
+/** Pulls an object under a name that is reserved, and offers it from its first piece on. */
+export async function openReplica(parts: StoreParts, request: ReplicaRequest): Promise<OpenedReplica> {
+  const { name, verify, signal } = request;
+  await parts.sync.settle(name, { signal });
+  const found = await parts.reader.find(name, { signal });
+  if (found === undefined) {
+    throw new P2PStoreError(ErrorCode.ObjectNotFound, `Cannot pull "${name}": no live store has it`, { name });
+  }
+  checkVerify(name, found.object, verify);
+  const { memory, mapping, commit } = await request.openTarget(found.object);
+  const spec = { name, role: 'replica', object: found.object, memory, mapping, location: ANY_LOCATION } as const;
+  const local = await LocalObject.open(parts, spec);
+  parts.objects.attach(local);
+  const pull = new Pull(parts, local, request);
+  try {
+    const download = await pull.run();
+    await commit?.();
+    await pull.complete();
+    return { local, download };
+  } catch (error) {
+    await giveUp(parts, local, pull.published);
+    throw error;
+  }
+}
+
+/** One pull, from the first record to the last. */
+class Pull {
+  /** Settles when nothing writes the first record any more. */
+  published: Promise<void> = Promise.resolve();
+  readonly #parts: StoreParts;
+  readonly #local: LocalObject;
+  readonly #request: ReplicaRequest;
+  readonly #superseded = new AbortController();
+
+  constructor(parts: StoreParts, local: LocalObject, request: ReplicaRequest) {
+    this.#parts = parts;
+    this.#local = local;
+    this.#request = request;
+  }
+
+  async run(): Promise<DownloadResult> {
+    const { name, verify, onProgress } = this.#request;
+    const { metadata, reader, directory, engine, peerClient, segmentName } = this.#parts;
+    const { generation } = this.#local.record;
+    const signal = AbortSignal.any([this.#request.signal, this.#superseded.signal]);
+    signal.throwIfAborted();
+    const onSuperseded = (): void => this.#superseded.abort(supersededError(name));
+    const watched = { metadata, reader, name, generation, ownSegment: segmentName, onSuperseded, signal };
+    await using sources = await SourceWatch.open(watched);
+    this.published = directory.putSource({ name, object: this.#local.record, source: this.#local.source }, { signal });
+    await abortable(this.published, signal);
+    this.#local.isListed = true;
+    return await downloadObject({
+      object: this.#local.shared,
+      digester: this.#local.digester,
+      engine,
+      client: peerClient,
+      sources,
+      verify: verify === 'none' ? 'none' : this.#local.record.digest.algorithm,
+      signal,
+      onProgress,
+      logger: this.#parts.logger,
+    });
+  }
+
+  /** The bytes are all there: a metadata store that is away for a while must not take that back. */
+  async complete(): Promise<void> {
+    const { name, signal } = this.#request;
+    this.#local.complete();
+    try {
+      await abortable(this.#parts.sync.put(this.#local), signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (this.#local.isSuperseded) throw error;
+      this.#parts.logger.warn({ name, error }, 'replica is complete, but not listed as such yet');
+    }
+  }
+}

@@ -1,0 +1,21 @@
+import { type ObjectRecord, totalSizeBytes } from './records.ts';
+
+/** What a receiver must know of an object to make room for it. */
+export interface PayloadInfo {
+  readonly name: string;
+  /** Bytes, as given to `register`. */
+  readonly maxShardSize: number;
+  /** Bytes. */
+  readonly totalSize: number;
+  /** Bytes of each buffer as registered; a receiver may split the total otherwise. */
+  readonly sizeList: readonly number[];
+}
+
+export function payloadInfo(name: string, object: ObjectRecord): PayloadInfo {
+  return {
+    name,
+    maxShardSize: object.maxShardSizeBytes,
+    totalSize: totalSizeBytes(object.sizes),
+    sizeList: object.sizes,
+  };
+}
