@@ -1,11 +1,10 @@
-import { GIB } from '../core/units.ts';
-import { viewMemory } from '../native/view.ts';
+import { MAX_VIEW_BYTES, viewMemory } from '../native/view.ts';
 
-const WINDOW_BYTES = GIB;
-/** Windows start this far off the multiples of 1 GiB: koffi takes address 0 for a null pointer, and page 0 is never mapped. */
+/** Few and large: each new window costs a garbage collection, some milliseconds, as if its bytes had been allocated. */
+const WINDOW_BYTES = MAX_VIEW_BYTES;
+/** Windows start this far off the multiples of their size: koffi takes address 0 for a null pointer, and page 0 is never mapped. */
 const GRID_START = 4096;
-/** A window costs about 200 bytes, but the garbage collector counts it as 1 GiB. */
-const MAX_WINDOWS = 64;
+const DEFAULT_MAX_WINDOWS = 256;
 
 /**
  * Views of this process's memory through a few large windows that are kept, as a fresh view for every block makes the
@@ -13,6 +12,12 @@ const MAX_WINDOWS = 64;
  */
 export class MemoryWindows {
   readonly #windows = new Map<number, Uint8Array>();
+  readonly #maxWindows: number;
+
+  /** @param maxWindows - Windows kept, at least 1. Default 256, which reach over 1 TiB. */
+  constructor(maxWindows: number = DEFAULT_MAX_WINDOWS) {
+    this.#maxWindows = maxWindows;
+  }
 
   /**
    * Views memory that can be read directly (see `MemoryRange.access`), without copying.
@@ -29,7 +34,7 @@ export class MemoryWindows {
     const known = this.#windows.get(index);
     if (known !== undefined) return known;
     for (const oldest of this.#windows.keys()) {
-      if (this.#windows.size < MAX_WINDOWS) break;
+      if (this.#windows.size < this.#maxWindows) break;
       this.#windows.delete(oldest);
     }
     const window = viewMemory(GRID_START + index * WINDOW_BYTES, WINDOW_BYTES);

@@ -4,4 +4,6 @@
  */
 export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/native/libc.ts': 'test/unit/native/mapping.test.ts',
+  'src/digest/digest-worker.ts': 'test/unit/digest/digest-pool.test.ts',
+  'src/digest/pending-digest.ts': 'test/unit/digest/digest-pool.test.ts',
 };

@@ -12,20 +12,19 @@ describe('MemoryWindows', () => {
     expect([...new MemoryWindows().view(addressOf(bytes) + 50, 3)]).toEqual([1, 2, 3]);
   });
 
-  test('cuts a range at the end of a window, and goes on behind it', async () => {
-    await using region = allocate(2.5 * GIB);
+  test('cuts a range at the end of a window, and goes on behind it', () => {
     const windows = new MemoryWindows();
+    const start = 1024 * GIB + 12_345; // nothing need be mapped where nothing is touched
+    const lengthBytes = 9 * GIB;
     const lengths: number[] = [];
-    for (let offset = 0; offset < region.sizeBytes; ) {
-      const address = Number(region.address) + offset;
-      const view = windows.view(address, region.sizeBytes - offset);
-      expect(addressOf(view)).toBe(address);
+    for (let offset = 0; offset < lengthBytes; ) {
+      const view = windows.view(start + offset, lengthBytes - offset);
+      expect(addressOf(view)).toBe(start + offset);
       lengths.push(view.length);
       offset += view.length;
     }
-    expect(lengths.length).toBeGreaterThanOrEqual(3);
-    expect(Math.max(...lengths)).toBeLessThanOrEqual(GIB);
-    expect(lengths.reduce((sum, length) => sum + length)).toBe(region.sizeBytes);
+    expect(lengths).toHaveLength(3);
+    expect(lengths.reduce((sum, length) => sum + length)).toBe(lengthBytes);
   });
 
   test('keeps a window for the next view', async () => {
@@ -37,8 +36,8 @@ describe('MemoryWindows', () => {
   test('stays right when more windows were used than it keeps', async () => {
     await using region = allocate(4096);
     region.view()[7] = 77;
-    const windows = new MemoryWindows();
-    for (let index = 0; index < 100; index += 1) windows.view(index * GIB + 4096, 1);
+    const windows = new MemoryWindows(3);
+    for (let index = 0; index < 8; index += 1) windows.view(index * 4 * GIB + 4096, 1);
     expect(windows.view(Number(region.address) + 7, 1)[0]).toBe(77);
   });
 });
