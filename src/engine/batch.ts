@@ -49,7 +49,7 @@ export class TransferBatch implements Batch {
     this.tasks = tasks;
     this.#start(tasks, check);
     if (signal?.aborted === true) this.cancel(signal.reason);
-    else signal?.addEventListener('abort', onAbort, { once: true });
+    else if (this.#unsettled > 0) signal?.addEventListener('abort', onAbort, { once: true });
     if (requests.length === 0) this.#finish();
   }
 

@@ -1,0 +1,62 @@
+/** Bytes of the data port as captured (tcpdump) between two engines of Mooncake at commit 3b5a5941, 2026-11-22. */
+import type { Header } from '../../src/engine/transport/tcp/framing.ts';
+
+export function fromHex(hex: string): Buffer {
+  return Buffer.from(hex.replace(/\s/g, ''), 'hex');
+}
+
+export const CAPTURED_HEADERS: readonly { readonly name: string; readonly hex: string; readonly header: Header }[] = [
+  {
+    name: 'READ of version 2, 64 bytes',
+    hex: '4000000000000000 00d06f0c607f0000 80302e313a313830',
+    header: { opcode: 'read', version: 2, lengthBytes: 64, address: 0x7f60_0c6f_d000 },
+  },
+  {
+    name: 'READ of version 1, 64 bytes',
+    hex: '4000000000000000 00d06f0c607f0000 00302e313a313830',
+    header: { opcode: 'read', version: 1, lengthBytes: 64, address: 0x7f60_0c6f_d000 },
+  },
+  {
+    name: 'WRITE of version 2, 48 bytes',
+    hex: '3000000000000000 00e06f0c607f0000 81302e313a313830',
+    header: { opcode: 'write', version: 2, lengthBytes: 48, address: 0x7f60_0c6f_e000 },
+  },
+  {
+    name: 'WRITE of version 1, 48 bytes',
+    hex: '3000000000000000 00f06f0c607f0000 01302e313a313830',
+    header: { opcode: 'write', version: 1, lengthBytes: 48, address: 0x7f60_0c6f_f000 },
+  },
+  {
+    name: 'READ of version 2 at an address that is refused',
+    hex: '4000000000000000 0010000000000000 80302e313a313830',
+    header: { opcode: 'read', version: 2, lengthBytes: 64, address: 0x1000 },
+  },
+  {
+    name: 'READ of version 2 on a pooled connection, 32 bytes',
+    hex: '2000000000000000 00d16f0c607f0000 8000000000000000',
+    header: { opcode: 'read', version: 2, lengthBytes: 32, address: 0x7f60_0c6f_d100 },
+  },
+];
+
+export const CAPTURED_STATUSES = { ok: '00000000 5654434d', rejected: '01000000 5654434d' } as const;
+
+/** The 64 bytes that both READs answered. */
+export const CAPTURED_READ_PAYLOAD: string = `
+  078a0d901396199c1fa225a82bae31b4 37ba3dc043c649cc4fd255d85bde61e4
+  67ea6df073f679fc7f0285088b0e9114 971a9d20a326a92caf32b538bb3ec144`;
+
+/** The 48 bytes that both WRITEs carried. */
+export const CAPTURED_WRITE_BODY: string = `
+  01080f161d242b323940474e555c636a 71787f868d949ba2a9b0b7bec5ccd3da e1e8eff6fd040b121920272e353c434a`;
+
+/** Segment descriptor, location and names as a real engine left them in etcd. */
+export const CAPTURED_RECORDS = {
+  name: '127.0.0.1:12346',
+  descriptor:
+    '{"buffers":[{"addr":140429324451840,"length":268435456,"name":"127.0.0.1:12346"}],"name":"127.0.0.1:12346","protocol":"tcp","tcp_data_port":15558,"tcp_proto_version":2,"timestamp":"2026-11-22 16:27:09.190695"}\n',
+  location: '{"ip_or_host_name":"127.0.0.1","rpc_port":15159}\n',
+} as const;
+
+/** The descriptor that an engine without buffers sent over its handshake port. */
+export const CAPTURED_EMPTY_DESCRIPTOR =
+  '{"buffers":[],"name":"127.0.0.1:16366","protocol":"tcp","tcp_data_port":15153,"tcp_proto_version":2,"timestamp":"2026-11-22 16:26:17.435540"}\n';
