@@ -79,10 +79,10 @@ export class EtcdChannel {
   }
 
   /**
-   * Calls until an endpoint answers or the deadline passes. Failures that trying again cannot mend are thrown as
-   * they are, for the caller to translate.
+   * Calls until an endpoint answers or the deadline passes. Refusals that mean something to the caller (a lease that
+   * is not there, a request too large, a compacted revision) are thrown as they are.
    *
-   * @throws P2P_METADATA_UNAVAILABLE No endpoint answered in time.
+   * @throws P2P_METADATA_UNAVAILABLE No endpoint answered in time, or none can be trusted.
    * @throws P2P_METADATA_DENIED The credentials were refused.
    */
   async call<T>(
@@ -125,6 +125,7 @@ export class EtcdChannel {
       return 'authenticate';
     }
     if (kind === 'denied' || kind === 'token-expired') throw deniedError(this.uri, failure);
+    if (kind === 'final') throw unavailableError(this.uri, failure);
     throw failure;
   }
 

@@ -43,18 +43,26 @@ const UNAVAILABLE_CODES: ReadonlySet<Code> = new Set([
   Code.Unknown,
 ]);
 
+/** Certificates that one side does not accept stay so; Node names them in many ways. */
+const TLS_FAILURE = /^ERR_(?:SSL|TLS)_|CERT|UNABLE_TO_(?:VERIFY|GET_ISSUER)/;
+
 export function classifyFailure(error: unknown): EtcdFailure {
   if (!(error instanceof ConnectError)) return isTimeout(error) ? 'unavailable' : 'final';
   const text = BY_TEXT.find(([part]) => error.rawMessage.includes(part));
   if (text !== undefined) return text[1];
+  if (hasCause(error, (code) => TLS_FAILURE.test(code))) return 'final';
   if (error.code === Code.PermissionDenied || error.code === Code.Unauthenticated) return 'denied';
   return UNAVAILABLE_CODES.has(error.code) ? 'unavailable' : 'final';
 }
 
 /** Whether the connection was refused, so that the request cannot have reached the server. */
 export function isRefused(error: unknown): boolean {
+  return hasCause(error, (code) => code === 'ECONNREFUSED');
+}
+
+function hasCause(error: unknown, matches: (code: string) => boolean): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if ('code' in cause && cause.code === 'ECONNREFUSED') return true;
+    if ('code' in cause && typeof cause.code === 'string' && matches(cause.code)) return true;
   }
   return false;
 }

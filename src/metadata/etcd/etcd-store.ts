@@ -1,4 +1,3 @@
-import { isP2PStoreError } from '../../core/errors.ts';
 import { type Logger, silentLogger } from '../../observability/logger.ts';
 import {
   checkCommit,
@@ -15,7 +14,7 @@ import type { EtcdAddress } from './etcd-address.ts';
 import { closedError, type EtcdAttempt, EtcdChannel, type EtcdEndpoint, OPEN_MS } from './etcd-channel.ts';
 import { classifyFailure, unavailableError } from './etcd-errors.ts';
 import { toEntry, toRange } from './etcd-records.ts';
-import { hasLanded, toCompare, toRequestOp } from './etcd-transaction.ts';
+import { judgeLostCommit, toCompare, toRequestOp } from './etcd-transaction.ts';
 import { EtcdWatch } from './etcd-watch.ts';
 
 /** Keys in one answer to a list: at 16 kB a record an answer stays at 16 MB. */
@@ -31,7 +30,7 @@ export interface EtcdStoreOptions {
  * A metadata store in an etcd cluster, version 3.4 or later.
  *
  * Reads are linearizable. A commit is one etcd transaction; when its answer is lost, it is sent
- * again, and whether the first try was carried out is told from the records it left, see `hasLanded`.
+ * again, and whether the first try was carried out is told from the records it left, see `judgeLostCommit`.
  */
 export class EtcdMetadataStore implements MetadataStore {
   readonly uri: string;
@@ -82,7 +81,7 @@ export class EtcdMetadataStore implements MetadataStore {
       try {
         return await this.#listOnce(prefix, options);
       } catch (error) {
-        if (classifyFailure(error) !== 'compacted' || tries === LIST_TRIES_MAX) throw this.#translate(error);
+        if (classifyFailure(error) !== 'compacted' || tries === LIST_TRIES_MAX) throw error;
       }
     }
   }
@@ -198,10 +197,10 @@ export class EtcdMetadataStore implements MetadataStore {
         attempt.options,
       ),
     );
-    const landedRevision = hasLanded(writes, response);
-    if (landedRevision !== undefined) return { succeeded: true, revision: landedRevision };
-    if (writes.every((write) => write.kind === 'delete')) throw unavailableError(this.uri, undefined);
-    return { succeeded: false, revision: response.header?.revision ?? 0n };
+    const judgement = judgeLostCommit(writes, response);
+    if (judgement === 'unknown') throw unavailableError(this.uri, undefined);
+    if (judgement === 'not-applied') return { succeeded: false, revision: response.header?.revision ?? 0n };
+    return { succeeded: true, revision: judgement };
   }
 
   async #call<T>(
@@ -233,12 +232,7 @@ export class EtcdMetadataStore implements MetadataStore {
         error,
       );
     }
-    return this.#translate(error);
-  }
-
-  #translate(error: unknown): unknown {
-    if (isP2PStoreError(error) || !(error instanceof Error) || error.name !== 'ConnectError') return error;
-    return unavailableError(this.uri, error);
+    return error;
   }
 }
 

@@ -1,7 +1,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { Condition, Write } from '../metadata-store.ts';
 import { toRange } from './etcd-records.ts';
-import type { CompareSchema, RequestOpSchema, TxnResponse } from './gen/etcd_pb.ts';
+import type { CompareSchema, KeyValue, RequestOpSchema, TxnResponse } from './gen/etcd_pb.ts';
 
 const EQUAL = 0;
 const TARGET_VERSION = 0;
@@ -32,30 +32,32 @@ export function toRequestOp(write: Write): MessageInitShape<typeof RequestOpSche
 }
 
 /**
- * Tells whether writes were applied by a try whose answer was lost.
+ * Tells whether writes were applied by a try whose answer was lost, when their conditions hold no more.
  *
- * All records are as that try would have left them, written by one commit, and at least one of them hangs on
- * the writer's own lease, so that nobody else can have written it.
+ * They were if all records are as that try would have left them, written by one commit, and at least one of them hangs
+ * on the writer's own lease, so that nobody else can have written it.
  *
  * @param response - Answer to one read of each written key, in order.
- * @returns The revision of that commit, or undefined when it cannot be told or was not applied.
+ * @returns The revision of that commit; `unknown` when others may have left the same records; `not-applied` when the
+ *   records are others' now.
  */
-export function hasLanded(writes: readonly Write[], response: TxnResponse): bigint | undefined {
+export function judgeLostCommit(writes: readonly Write[], response: TxnResponse): bigint | 'unknown' | 'not-applied' {
   const revisions = new Set<bigint>();
   let hasLease = false;
   for (const [index, write] of writes.entries()) {
     const answer = response.responses[index]?.response;
     const found = answer?.case === 'responseRange' ? answer.value.kvs[0] : undefined;
-    if (write.kind === 'delete') {
-      if (found !== undefined) return undefined;
-      continue;
-    }
-    const leaseId = BigInt(write.leaseId ?? 0);
-    if (found === undefined || found.lease !== leaseId || Buffer.compare(found.value, write.value) !== 0)
-      return undefined;
-    hasLease ||= leaseId !== 0n;
+    if (!isLeftBy(write, found)) return 'not-applied';
+    if (found === undefined) continue;
+    hasLease ||= found.lease !== 0n;
     revisions.add(found.modRevision);
   }
   const [revision] = revisions;
-  return hasLease && revisions.size === 1 ? revision : undefined;
+  if (revisions.size > 1) return 'not-applied';
+  return hasLease && revision !== undefined ? revision : 'unknown';
+}
+
+function isLeftBy(write: Write, found: KeyValue | undefined): boolean {
+  if (write.kind === 'delete' || found === undefined) return write.kind === 'delete' && found === undefined;
+  return found.lease === BigInt(write.leaseId ?? 0) && Buffer.compare(found.value, write.value) === 0;
 }
