@@ -1,0 +1,117 @@
+/** Every flag of the command line, described once: for the parser, for `--help` and for docs/cli.md. */
+
+export interface OptionSpec {
+  /** As commander takes it: `--metadata <uri>`. */
+  readonly flags: string;
+  readonly summary: string;
+  /** What holds when neither flag nor environment variable is given, in words; absent: nothing. */
+  readonly fallback?: string;
+  /** Environment variable that is read when the flag is absent. */
+  readonly variable?: string;
+}
+
+export type OptionKey =
+  | 'metadata'
+  | 'segment'
+  | 'nicMatrix'
+  | 'shardSize'
+  | 'timeout'
+  | 'json'
+  | 'quiet'
+  | 'logLevel'
+  | 'name'
+  | 'force'
+  | 'output'
+  | 'seed'
+  | 'verify'
+  | 'untilStdinEnds'
+  | 'peers'
+  | 'size';
+
+export const OPTIONS: Readonly<Record<OptionKey, OptionSpec>> = {
+  metadata: {
+    flags: '--metadata <uri>',
+    summary:
+      'where stores find each other: etcd://host:2379[,host:2379...] across machines, local: or local:/folder on one machine',
+    fallback: 'local:',
+    variable: 'P2PSTORE_METADATA',
+  },
+  segment: {
+    flags: '--segment <host:port>',
+    summary: 'name of this store, unique in the cluster; others reach it at this host',
+    fallback: 'an address of this machine and the process id',
+    variable: 'P2PSTORE_SEGMENT',
+  },
+  nicMatrix: {
+    flags: '--nic-matrix <file|json>',
+    summary: 'which network interfaces serve which memory, such as {"cpu:0":[["eth0","eth1"],["eth2"]]}',
+    fallback: 'all usable interfaces',
+    variable: 'P2PSTORE_NIC_MATRIX',
+  },
+  shardSize: {
+    flags: '--shard-size <size>',
+    summary: 'how objects are cut, a power of two up to 4GiB',
+    fallback: '64MiB',
+    variable: 'P2PSTORE_SHARD_SIZE',
+  },
+  timeout: {
+    flags: '--timeout <duration>',
+    summary: 'gives up with exit code 4 when registering or pulling takes longer, such as 60s or 5m',
+    fallback: 'no limit',
+    variable: 'P2PSTORE_TIMEOUT',
+  },
+  json: { flags: '--json', summary: 'prints one JSON event a line on standard output' },
+  quiet: { flags: '--quiet', summary: 'prints nothing but errors' },
+  logLevel: {
+    flags: '--log-level <level>',
+    summary:
+      'writes what the store does to standard error: debug, info, warn or error; debug also adds stacks to errors',
+    fallback: 'no log',
+    variable: 'P2PSTORE_LOG_LEVEL',
+  },
+  name: {
+    flags: '--name <name>',
+    summary: 'name to publish under; files of a folder become name/relative/path',
+    fallback: 'the last part of the path',
+  },
+  force: { flags: '--force', summary: 'publishes even over a name that is live' },
+  output: {
+    flags: '--output <path>',
+    summary: 'file to write, or folder for a name that ends in /; a single object goes into a folder that exists',
+  },
+  seed: { flags: '--seed', summary: 'goes on serving what was pulled until interrupted' },
+  verify: {
+    flags: '--verify <algorithm>',
+    summary: 'how every piece is checked: xxh64, blake3 or none; a get checks by what was published, or not at all',
+    fallback: 'xxh64',
+  },
+  untilStdinEnds: {
+    flags: '--until-stdin-ends',
+    summary: 'also stops when standard input ends, so that a program that started this one cannot leave it behind',
+  },
+  peers: { flags: '--peers <count>', summary: 'how many processes pull at once, 1 to 16', fallback: '4' },
+  size: { flags: '--size <size>', summary: 'size of the checkpoint that is made, at least 64KiB', fallback: '512MiB' },
+};
+
+/** What every command that opens a store understands. */
+export const COMMON_OPTIONS: readonly OptionKey[] = [
+  'metadata',
+  'segment',
+  'nicMatrix',
+  'shardSize',
+  'timeout',
+  'json',
+  'quiet',
+  'logLevel',
+];
+
+export type VariableKey = 'etcdUser' | 'etcdPassword' | 'etcdCa' | 'etcdCertificate' | 'etcdKey';
+
+/** Environment variables without a flag: secrets do not belong on a command line that others can list. */
+export const VARIABLES: Readonly<Record<VariableKey, { readonly variable: string; readonly summary: string }>> = {
+  etcdUser: { variable: 'P2PSTORE_ETCD_USER', summary: 'user name for etcd' },
+  etcdPassword: { variable: 'P2PSTORE_ETCD_PASSWORD', summary: 'password for etcd' },
+  etcdCa: { variable: 'P2PSTORE_ETCD_CA', summary: 'file with the certificate authority of etcd, PEM' },
+  etcdCertificate: { variable: 'P2PSTORE_ETCD_CERT', summary: 'file with the client certificate for etcd, PEM' },
+  etcdKey: { variable: 'P2PSTORE_ETCD_KEY', summary: 'file with the key of that certificate, PEM' },
+};

@@ -1,0 +1,26 @@
+import { abortable } from '../core/abort.ts';
+import type { P2PStore } from '../store/p2p-store.ts';
+import type { CommandContext } from './command.ts';
+import { createLineLogger } from './line-logger.ts';
+
+export type { P2PStore };
+
+/**
+ * Opens the store that the configuration describes. An abort ends the wait at once; the store, should it still open,
+ * is closed behind it.
+ */
+export async function openStore({ config, output }: CommandContext, signal: AbortSignal): Promise<P2PStore> {
+  const { metadataUri, segmentName, nicMatrix, etcd, logLevel } = config;
+  // Loaded late: `--help` and the demo need nothing of it.
+  const { newP2PStore } = await import('../store/p2p-store.ts');
+  const opening = newP2PStore(metadataUri, segmentName, nicMatrix, {
+    etcd,
+    ...(logLevel === undefined ? {} : { logger: createLineLogger(logLevel, (line) => output.log(line)) }),
+  });
+  try {
+    return await abortable(opening, signal);
+  } catch (error) {
+    opening.then((store) => store.close()).catch(() => {}); // the failure that counts is thrown here
+    throw error;
+  }
+}
