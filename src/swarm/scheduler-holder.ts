@@ -36,8 +36,8 @@ export class Holder {
   readonly id: string;
   readonly role: 'gold' | 'replica';
   readonly pieces: Bitmap;
-  readonly claims = new Set<number>();
-  readonly flights = new Map<number, Flight>();
+  readonly claims: Set<number> = new Set<number>();
+  readonly flights: Map<number, Flight> = new Map<number, Flight>();
   inFlightBytes = 0;
   bytesReceived = 0;
   failures = 0;

@@ -1,0 +1,335 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { Bitmap } from '../../../src/swarm/bitmap.ts';
+import { Scheduler } from '../../../src/swarm/scheduler.ts';
+import type { Flight } from '../../../src/swarm/scheduler-holder.ts';
+import type { SchedulerOptions } from '../../../src/swarm/scheduler-options.ts';
+
+const pieceBytes = 1_000;
+
+function create(pieces: number, options: SchedulerOptions = {}, seed = 1): Scheduler {
+  return new Scheduler({ pieces, pieceBytes: () => pieceBytes, seed, options });
+}
+
+function bitmapOf(size: number, values: readonly number[]): Bitmap {
+  const bitmap = new Bitmap(size);
+  for (const value of values) bitmap.add(value);
+  return bitmap;
+}
+
+/** Lets a request arrive after `elapsedMs` and verifies its piece. */
+function complete(scheduler: Scheduler, flight: Flight | undefined, nowMs: number): void {
+  if (flight === undefined) throw new Error('there is no request');
+  const { ready } = scheduler.onArrived(flight, nowMs);
+  if (ready !== undefined) scheduler.onVerified(ready.piece);
+}
+
+describe('Scheduler', () => {
+  test('asks first for the piece that the fewest have', () => {
+    for (let seed = 0; seed < 20; seed++) {
+      const scheduler = create(4, {}, seed);
+      scheduler.setHolder('a', 'replica', bitmapOf(4, [0, 1, 2, 3]));
+      scheduler.setHolder('b', 'replica', bitmapOf(4, [0, 1, 3]));
+      scheduler.setHolder('c', 'replica', bitmapOf(4, [0, 3]));
+      const asked = scheduler.nextRequests(0).filter(({ holderId }) => holderId === 'a');
+      expect(asked[0]?.piece).toBe(2);
+    }
+  });
+
+  test('asks receivers with different seeds for different pieces', () => {
+    const first = new Set<number>();
+    for (let seed = 0; seed < 64; seed++) {
+      const scheduler = create(256, {}, seed);
+      scheduler.setHolder('gold', 'gold', Bitmap.full(256));
+      first.add(scheduler.nextRequests(0)[0]?.piece ?? -1);
+    }
+    expect(first.size).toBeGreaterThan(45); // 56 distinct ones are to be expected of 64 draws out of 256
+  });
+
+  test('leaves to others what they are fetching from the gold source, but not for ever', () => {
+    const scheduler = create(4, { holderPiecesMax: 2 });
+    scheduler.setHolder('gold', 'gold', Bitmap.full(4));
+    scheduler.setHolder('peer', 'replica', new Bitmap(4));
+    for (const piece of [0, 1, 2]) scheduler.claim('peer', piece, 0);
+    const [only, ...others] = scheduler.nextRequests(0);
+    expect(only?.piece).toBe(3);
+    expect(others).toEqual([]);
+    expect(scheduler.nextRequests(5_000).length).toBe(1);
+  });
+
+  test('asks a claimed piece again at once when the claim is given up', () => {
+    const scheduler = create(2, { holderPiecesMax: 2 });
+    scheduler.setHolder('gold', 'gold', Bitmap.full(2));
+    scheduler.setHolder('peer', 'replica', new Bitmap(2));
+    scheduler.claim('peer', 0, 0);
+    expect(scheduler.nextRequests(0).map(({ piece }) => piece)).toEqual([1]);
+    scheduler.unclaim('peer', 0);
+    expect(scheduler.nextRequests(1).map(({ piece }) => piece)).toEqual([0]);
+  });
+
+  test('gives a faster holder more of the work', () => {
+    const scheduler = create(200);
+    scheduler.setHolder('fast', 'replica', Bitmap.full(200));
+    scheduler.setHolder('slow', 'replica', Bitmap.full(200));
+    const duration: Record<string, number> = { fast: 10, slow: 100 };
+    runToEnd(scheduler, (flight) => duration[flight.holderId] ?? 1);
+    const bytes = Object.fromEntries(scheduler.snapshot().map(({ id, bytesReceived }) => [id, bytesReceived]));
+    expect(bytes['fast']).toBeGreaterThan(5 * (bytes['slow'] ?? 0));
+  });
+
+  test('asks a second holder for a late last piece, and cancels the loser before the piece is ready', () => {
+    const scheduler = create(1, { stallMsMin: 60_000, stallUnmeasuredMs: 60_000 });
+    scheduler.setHolder('a', 'replica', Bitmap.full(1));
+    scheduler.setHolder('b', 'replica', Bitmap.full(1));
+    const [first] = scheduler.nextRequests(0);
+    expect(scheduler.nextRequests(1)).toEqual([]);
+    const [second] = scheduler.nextRequests(5_000);
+    expect(second?.piece).toBe(0);
+    expect(second?.holderId).not.toBe(first?.holderId);
+    if (first === undefined || second === undefined) throw new Error('two requests were expected');
+    const won = scheduler.onArrived(second, 5_010);
+    expect(won.cancel).toEqual([first]);
+    expect(won.ready).toBeUndefined(); // the loser may still write
+    const lost = scheduler.onFailed(first, 5_020, 'canceled');
+    expect(lost.ready?.piece).toBe(0);
+    expect(new Set(lost.ready?.holders)).toEqual(new Set(['a', 'b']));
+  });
+
+  test('reports a request without a byte as stalled, and asks elsewhere', () => {
+    const scheduler = create(2, { holderPiecesMax: 1 });
+    scheduler.setHolder('dead', 'replica', bitmapOf(2, [0]));
+    scheduler.setHolder('alive', 'replica', Bitmap.full(2));
+    const requests = scheduler.nextRequests(0);
+    complete(
+      scheduler,
+      requests.find(({ holderId }) => holderId === 'alive'),
+      10,
+    );
+    expect(scheduler.stalled(4_000)).toEqual([]);
+    const [stalled] = scheduler.stalled(6_000);
+    expect(stalled?.holderId).toBe('dead');
+    if (stalled === undefined) throw new Error('a stalled request was expected');
+    scheduler.onFailed(stalled, 6_001, 'stalled');
+    expect(scheduler.nextRequests(6_002).map(({ holderId, piece }) => [holderId, piece])).toEqual([['alive', 0]]);
+  });
+
+  test('does not call stalled what makes headway', () => {
+    const scheduler = create(1);
+    scheduler.setHolder('slow', 'replica', Bitmap.full(1));
+    scheduler.setHolder('other', 'gold', Bitmap.full(1));
+    const [flight] = scheduler.nextRequests(0);
+    if (flight === undefined) throw new Error('a request was expected');
+    for (let nowMs = 0; nowMs < 30_000; nowMs += 1_000) {
+      scheduler.onProgress(flight, nowMs / 100 + 1, nowMs);
+      expect(scheduler.stalled(nowMs)).toEqual([]);
+    }
+  });
+
+  test('gives a holder up after failures in a row', () => {
+    const scheduler = create(1, { failuresMax: 3 });
+    scheduler.setHolder('a', 'replica', Bitmap.full(1));
+    const outcomes: boolean[] = [];
+    for (let nowMs = 0; outcomes.length < 3; nowMs += 10_000) {
+      const [flight] = scheduler.nextRequests(nowMs);
+      if (flight === undefined) throw new Error('a request was expected');
+      outcomes.push(scheduler.onFailed(flight, nowMs, 'failed').shouldGiveUp);
+    }
+    expect(outcomes).toEqual([false, false, true]);
+  });
+
+  test('never asks a banned holder again, even when it is added anew', () => {
+    const scheduler = create(3);
+    scheduler.setHolder('liar', 'replica', Bitmap.full(3));
+    const flights = scheduler.nextRequests(0);
+    expect(scheduler.ban('liar')).toEqual(flights);
+    for (const flight of flights) scheduler.onFailed(flight, 1, 'canceled');
+    scheduler.setHolder('liar', 'replica', Bitmap.full(3));
+    expect(scheduler.nextRequests(10_000)).toEqual([]);
+    expect(scheduler.verdict()).toEqual({ missing: [0, 1, 2] });
+  });
+
+  test('does not ask the writer of a wrong piece for it again', () => {
+    const scheduler = create(1);
+    scheduler.setHolder('a', 'replica', Bitmap.full(1));
+    const [flight] = scheduler.nextRequests(0);
+    if (flight === undefined) throw new Error('a request was expected');
+    scheduler.onArrived(flight, 10);
+    scheduler.onMismatch(0, ['a']);
+    expect(scheduler.nextRequests(20)).toEqual([]);
+    expect(scheduler.verdict()).toEqual({ missing: [0] });
+    scheduler.addPiece('a', 0);
+    expect(scheduler.nextRequests(30).length).toBe(1);
+  });
+
+  test('names missing pieces that nobody has or fetches', () => {
+    const scheduler = create(4);
+    scheduler.setHolder('a', 'replica', bitmapOf(4, [0]));
+    scheduler.claim('a', 1, 0);
+    expect(scheduler.verdict()).toEqual({ missing: [2, 3] });
+  });
+
+  test('is complete without pieces', () => {
+    expect(create(0).verdict()).toBe('complete');
+    expect(create(0).nextRequests(0)).toEqual([]);
+  });
+});
+
+/** Runs on virtual time until nothing is in flight and nothing more is asked. */
+function runToEnd(scheduler: Scheduler, durationMs: (flight: Flight) => number): void {
+  let nowMs = 0;
+  const due: { readonly atMs: number; readonly flight: Flight }[] = [];
+  const busyUntilMs = new Map<string, number>();
+  for (;;) {
+    for (const flight of scheduler.nextRequests(nowMs)) {
+      const atMs = Math.max(nowMs, busyUntilMs.get(flight.holderId) ?? 0) + durationMs(flight);
+      busyUntilMs.set(flight.holderId, atMs);
+      due.push({ atMs, flight });
+    }
+    due.sort((a, b) => b.atMs - a.atMs);
+    const next = due.pop();
+    if (next === undefined) return;
+    nowMs = next.atMs;
+    if (next.flight.isCanceled) {
+      const { ready } = scheduler.onFailed(next.flight, nowMs, 'canceled');
+      if (ready !== undefined) scheduler.onVerified(ready.piece);
+    } else complete(scheduler, next.flight, nowMs);
+  }
+}
+
+/** What may happen to a download, step by step. */
+const step = fc.oneof(
+  { weight: 8, arbitrary: fc.record({ kind: fc.constant('arrive' as const), pick: fc.nat() }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('fail' as const), pick: fc.nat() }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('wrong' as const), pick: fc.nat() }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('leave' as const), pick: fc.nat() }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('ban' as const), pick: fc.nat() }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('join' as const), pick: fc.nat() }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('gain' as const), pick: fc.nat() }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('claim' as const), pick: fc.nat() }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('wait' as const), pick: fc.nat({ max: 20_000 }) }) },
+);
+
+/** Drives a scheduler through any events, as a session would, and checks what must always hold. */
+class Model {
+  readonly pieces: number;
+  readonly scheduler: Scheduler;
+  readonly options: { readonly piecesMax: number; readonly holderPiecesMax: number; readonly copiesMax: number };
+  readonly flights = new Set<Flight>();
+  readonly verified = new Set<number>();
+  readonly banned = new Set<string>();
+  readonly holders = ['gold', 'h1', 'h2', 'h3', 'h4'];
+  nowMs = 0;
+
+  constructor(pieces: number, seed: number) {
+    this.pieces = pieces;
+    this.options = { piecesMax: 6, holderPiecesMax: 3, copiesMax: 2 };
+    this.scheduler = create(pieces, this.options, seed);
+    this.scheduler.setHolder('gold', 'gold', Bitmap.full(pieces));
+  }
+
+  ask(): void {
+    const missing = new Set(Array.from({ length: this.pieces }, (_, piece) => piece));
+    for (const piece of this.verified) missing.delete(piece);
+    for (const { piece } of this.flights) missing.delete(piece);
+    for (const flight of this.scheduler.nextRequests(this.nowMs)) {
+      const copies = [...this.flights].filter(({ piece }) => piece === flight.piece);
+      assert(!this.verified.has(flight.piece));
+      assert(!this.banned.has(flight.holderId));
+      assert(copies.length < this.options.copiesMax);
+      assert(copies.every(({ holderId }) => holderId !== flight.holderId));
+      assert(copies.length === 0 || missing.size === 0); // only the endgame asks twice
+      missing.delete(flight.piece);
+      this.flights.add(flight);
+    }
+    assert(this.flights.size <= this.options.piecesMax);
+    for (const holder of this.holders) {
+      const load = [...this.flights].filter(({ holderId, isCanceled }) => holderId === holder && !isCanceled).length;
+      assert(load <= this.options.holderPiecesMax);
+    }
+  }
+
+  cancel(flights: readonly Flight[]): void {
+    for (const flight of flights) assert(this.flights.has(flight));
+    for (const flight of flights) this.end(flight, 'canceled');
+  }
+
+  end(flight: Flight, how: 'arrived' | 'wrong' | 'failed' | 'canceled' | 'stalled'): void {
+    if (!this.flights.delete(flight)) return;
+    const hasArrived = how === 'arrived' || how === 'wrong';
+    const outcome = hasArrived
+      ? this.scheduler.onArrived(flight, this.nowMs)
+      : this.scheduler.onFailed(flight, this.nowMs, how);
+    this.cancel(outcome.cancel);
+    if (outcome.ready === undefined) return;
+    assert([...this.flights].every(({ piece }) => piece !== flight.piece)); // nobody writes to it any more
+    if (how === 'wrong') this.scheduler.onMismatch(outcome.ready.piece, outcome.ready.holders);
+    else {
+      this.scheduler.onVerified(outcome.ready.piece);
+      this.verified.add(outcome.ready.piece);
+    }
+  }
+
+  apply({ kind, pick }: { readonly kind: string; readonly pick: number }): void {
+    const holder = this.holders[1 + (pick % (this.holders.length - 1))] ?? '';
+    const flight = [...this.flights][pick % Math.max(1, this.flights.size)];
+    this.nowMs += 10;
+    if (kind === 'arrive' && flight !== undefined) this.end(flight, flight.isCanceled ? 'canceled' : 'arrived');
+    if (kind === 'fail' && flight !== undefined) this.end(flight, 'failed');
+    if (kind === 'wrong' && flight !== undefined) this.end(flight, 'wrong');
+    if (kind === 'wait') this.nowMs += pick;
+    this.changeHolder(kind, holder, pick);
+    for (const stalled of this.scheduler.stalled(this.nowMs)) this.end(stalled, 'stalled');
+  }
+
+  changeHolder(kind: string, holder: string, pick: number): void {
+    if (kind === 'leave') this.cancel(this.scheduler.removeHolder(holder));
+    if (kind === 'ban') {
+      this.banned.add(holder);
+      this.cancel(this.scheduler.ban(holder));
+    }
+    if (kind === 'join') {
+      const some = Array.from({ length: this.pieces }, (_, piece) => piece).filter(
+        (piece) => (piece * 7 + pick) % 3 === 0,
+      );
+      this.scheduler.setHolder(holder, 'replica', bitmapOf(this.pieces, some));
+    }
+    if (kind === 'gain') this.scheduler.addPiece(holder, (pick >>> 4) % this.pieces);
+    if (kind === 'claim') this.scheduler.claim(holder, (pick >>> 4) % this.pieces, this.nowMs);
+  }
+
+  /** From here on the gold source is well and has everything. */
+  finish(): void {
+    this.scheduler.setHolder('gold', 'gold', Bitmap.full(this.pieces));
+    for (let rounds = 20 * this.pieces + 200; rounds > 0 && this.verified.size < this.pieces; rounds--) {
+      this.ask();
+      for (const flight of [...this.flights]) this.end(flight, flight.isCanceled ? 'canceled' : 'arrived');
+      this.nowMs += 1_000;
+    }
+    expect(this.verified.size).toBe(this.pieces);
+    expect(this.scheduler.verdict()).toBe('complete');
+    expect(this.scheduler.piecesInFlight).toBe(0);
+    expect(this.scheduler.piecesArrived).toBe(0);
+  }
+}
+
+describe('Scheduler, whatever happens', () => {
+  test('keeps its bounds and completes as soon as every piece has a working holder', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 70 }),
+        fc.nat(),
+        fc.array(step, { maxLength: 120 }),
+        (pieces, seed, steps) => {
+          const model = new Model(pieces, seed);
+          for (const one of steps) {
+            model.ask();
+            model.apply(one);
+          }
+          model.finish();
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});
