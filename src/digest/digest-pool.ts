@@ -63,7 +63,8 @@ export class DigestPool implements AsyncDisposable {
    * @throws P2P_CLOSED After `close()`, and for a job that had not begun when it was called.
    * @throws signal.reason After an abort.
    *
-   * @remarks On one core of an EPYC: xxh64 7.7 GB/s direct and 3.3 GB/s guarded, blake3 2.5 and 1.8 GB/s.
+   * @remarks GB for each second of processor time, EPYC, 4 MiB pieces: xxh64 9.3 direct, 5.3 guarded over huge pages and
+   * 3.9 over a file mapping; blake3 2.9 direct, 2.1 over a file mapping.
    */
   async digest(
     algorithm: DigestAlgorithm,

@@ -9,7 +9,10 @@ import type { JobRequest, JobResult, WorkerRequest } from './digest-message.ts';
 
 /** Digested between two looks at the inbox: 0.5 ms of xxh64, 2 ms of blake3. */
 const STEP_BYTES = 4 * MIB;
-/** Guarded memory is copied in blocks that stay in the processor's cache until they are digested. */
+/**
+ * Guarded memory is copied in blocks that stay in the processor's cache until they are digested. Measured over a file
+ * mapping, xxh64, GB for each second of processor time: 64 KiB 3.0, 256 KiB 3.6, 512 KiB 3.9, 1 MiB 1.6, 4 MiB 1.5.
+ */
 const GUARDED_BLOCK_BYTES = 512 * KIB;
 
 interface RunningJob {
