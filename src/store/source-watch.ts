@@ -1,7 +1,7 @@
 import type { CallOptions, Entry, MetadataStore, Watch, WatchEvent } from '../metadata/metadata-store.ts';
 import type { SourceFeed, SourceInfo } from '../swarm/source-feed.ts';
 import type { ObjectReader } from './object-reader.ts';
-import { parseSourceKey, sourcesOfPrefix } from './record-keys.ts';
+import { objectKey, parseSourceKey, sourcesOfPrefix } from './record-keys.ts';
 import type { SourceRecord } from './records.ts';
 
 export interface SourceWatchOptions extends CallOptions {
@@ -21,7 +21,7 @@ export function sourceInfo(segment: string, record: SourceRecord): SourceInfo {
   return { segment, role, isComplete, peerEndpoint, generation, ranges };
 }
 
-/** The sources of one object as the metadata store lists them, kept up to date until closed. */
+/** The sources of one object as the metadata store lists them, and its digest root, kept up to date until closed. */
 export class SourceWatch implements SourceFeed, AsyncDisposable {
   readonly #options: SourceWatchOptions;
   readonly #sources = new Map<string, SourceInfo>();
@@ -29,7 +29,8 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
   readonly #olderGenerations = new Set<string>();
   #isListed = false;
   #isSuperseded = false;
-  #watch: Watch | undefined;
+  #digestRoot: string | undefined;
+  readonly #watches: Watch[] = [];
 
   private constructor(options: SourceWatchOptions) {
     this.#options = options;
@@ -37,17 +38,19 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
 
   static async open(options: SourceWatchOptions): Promise<SourceWatch> {
     const opened = new SourceWatch(options);
-    const prefix = sourcesOfPrefix(options.name);
-    const callOptions = options.signal === undefined ? {} : { signal: options.signal };
-    const listed = await options.metadata.list(prefix, callOptions);
-    for (const entry of listed.entries) opened.#put(entry);
-    opened.#isListed = true;
-    opened.#watch = await options.metadata.watch(prefix, {
-      fromRevision: listed.revision + 1n,
-      onEvents: (events) => opened.#apply(events),
-      onReset: (entries) => opened.#reset(entries),
-    });
-    return opened;
+    try {
+      await opened.#watchSources();
+      await opened.#watchObject();
+      return opened;
+    } catch (error) {
+      await opened.close();
+      throw error;
+    }
+  }
+
+  /** The root of the object's digests in hex, once its record says it. */
+  get digestRoot(): string | undefined {
+    return this.#digestRoot;
   }
 
   current(): readonly SourceInfo[] {
@@ -61,11 +64,44 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
 
   async close(): Promise<void> {
     this.#listeners.clear();
-    await this.#watch?.close();
+    await Promise.all(this.#watches.map((watch) => watch.close()));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #watchSources(): Promise<void> {
+    const { metadata, name, signal } = this.#options;
+    const prefix = sourcesOfPrefix(name);
+    const listed = await metadata.list(prefix, { ...(signal && { signal }) });
+    for (const entry of listed.entries) this.#put(entry);
+    this.#isListed = true;
+    const watch = await metadata.watch(prefix, {
+      fromRevision: listed.revision + 1n,
+      onEvents: (events) => this.#apply(events),
+      onReset: (entries) => this.#reset(entries),
+    });
+    this.#watches.push(watch);
+  }
+
+  async #watchObject(): Promise<void> {
+    const { metadata, name, signal } = this.#options;
+    const listed = await metadata.list(objectKey(name), { ...(signal && { signal }) });
+    this.#readObject(listed.entries);
+    const watch = await metadata.watch(objectKey(name), {
+      fromRevision: listed.revision + 1n,
+      onEvents: (events) => this.#readObject(events.flatMap((event) => (event.kind === 'put' ? [event.entry] : []))),
+      onReset: (entries) => this.#readObject(entries),
+    });
+    this.#watches.push(watch);
+  }
+
+  #readObject(entries: readonly Entry[]): void {
+    for (const { object } of this.#options.reader.readObjects(entries)) {
+      if (object.generation === this.#options.generation) this.#digestRoot = object.digest.root;
+      else this.#noteGeneration(object.generation);
+    }
   }
 
   #put(entry: Entry): void {
