@@ -47,9 +47,12 @@ export class TransferBatch implements Batch {
     };
     const tasks = requests.map((request) => new TransferTask(request));
     this.tasks = tasks;
+    if (signal?.aborted === true) {
+      this.#isCanceled = true;
+      this.#cancelReason = signal.reason;
+    }
     this.#start(tasks, check);
-    if (signal?.aborted === true) this.cancel(signal.reason);
-    else if (this.#unsettled > 0) signal?.addEventListener('abort', onAbort, { once: true });
+    if (this.#unsettled > 0) signal?.addEventListener('abort', onAbort, { once: true });
     if (requests.length === 0) this.#finish();
   }
 
@@ -58,6 +61,7 @@ export class TransferBatch implements Batch {
     for (const task of tasks) {
       const error = check(task.request);
       if (error !== undefined) this.#settle(task, 'INVALID', error);
+      else if (this.#isCanceled) this.#settle(task, 'CANCELED');
       else if (task.request.lengthBytes === 0) this.#settle(task, 'COMPLETED');
       else started.push(this.#createTransportRequest(task));
     }

@@ -19,7 +19,7 @@ import {
   type NicPriorityMatrix,
   parseNicPriorityMatrix,
 } from './nic-priority-matrix.ts';
-import { RegisteredRanges } from './registered-ranges.ts';
+import { type RegisteredRange, RegisteredRanges } from './registered-ranges.ts';
 import type { Segment } from './segment.ts';
 import { SegmentDirectory } from './segment-directory.ts';
 import type { Batch, TransferRequest } from './transfer.ts';
@@ -215,11 +215,17 @@ export class TransferEngine implements AsyncDisposable {
     return this.#gate.run(async () => {
       const range = this.#ranges.startingAt(Number(address));
       if (range === undefined) throw invalidOption('address', 'no registration starts there');
-      const users = [...this.#batches].filter((batch) => batch.touches(range.address, range.lengthBytes));
-      for (const batch of users) batch.cancel();
-      await Promise.allSettled(users.map((batch) => batch.done));
+      // While some are ending others may start: the memory is theirs until it is forgotten.
+      for (let users = this.#usersOf(range); users.length > 0; users = this.#usersOf(range)) {
+        for (const batch of users) batch.cancel();
+        await Promise.allSettled(users.map((batch) => batch.done));
+      }
       await this.#forget(range.address);
     });
+  }
+
+  #usersOf({ address, lengthBytes }: RegisteredRange): TransferBatch[] {
+    return [...this.#batches].filter((batch) => batch.touches(address, lengthBytes));
   }
 
   async #forget(address: number): Promise<void> {

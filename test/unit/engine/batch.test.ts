@@ -156,11 +156,12 @@ describe('TransferBatch', () => {
       expect(await outcomeOf(batch)).toBe(reason);
     });
 
-    test('that has fired already cancels at once', async () => {
+    test('that has fired already starts nothing', async () => {
       const reason = new Error('stop');
-      const { transport, batch } = start([request(1)], { signal: AbortSignal.abort(reason) });
-      transport.submitted[0]?.onSettled('canceled');
+      const { transport, batch } = start([request(1), request(0)], { signal: AbortSignal.abort(reason) });
       expect(await outcomeOf(batch)).toBe(reason);
+      expect(statusesOf(batch)).toEqual(['CANCELED', 'CANCELED']);
+      expect(transport.submitted).toEqual([]);
     });
 
     test.each([
