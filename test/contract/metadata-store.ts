@@ -194,7 +194,7 @@ export function describeMetadataStore(name: string, start: () => Promise<Metadat
         const key = `${newScope()}kept`;
         const lease = await store.grantLease(harness.leaseTtlMs);
         await store.commit([], [put(key, 'x', lease)]);
-        const endsAtMs = performance.now() + harness.leaseTtlMs * 2.5;
+        const endsAtMs = performance.now() + harness.leaseTtlMs * 1.6;
         await eventually('time to pass', async () => {
           expect(await store.keepLeaseAlive(lease)).toBeGreaterThan(0);
           expect(await store.get(key)).toBeDefined();

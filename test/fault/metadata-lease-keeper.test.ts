@@ -60,10 +60,10 @@ describe('LeaseKeeper', () => {
     } finally {
       cluster.member.thaw();
     }
-    await eventually('the lease to be regained or kept', async () => {
-      const entry = await store.get('keeper/alive').catch(() => undefined);
-      return entry !== undefined && (regained.length > 0 || (await store.keepLeaseAlive(first)) > 0);
-    });
+    await eventually('the lease to be regained', () => regained.length === 1);
+    expect(regained).toEqual([keeper.leaseId]);
+    expect(keeper.leaseId).not.toBe(first);
+    expect(await store.get('keeper/alive')).toBeDefined();
     await keeper.withLease((leaseId) => store.commit([], [put('keeper/after', 'x', leaseId)]));
     expect(await store.keepLeaseAlive(keeper.leaseId)).toBe(2000);
   });
