@@ -1,0 +1,197 @@
+import { describe, expect, test } from 'vitest';
+import { ErrorCode } from '../../../src/core/errors.ts';
+import type { DownloadProgress } from '../../../src/swarm/download-types.ts';
+import type { PieceEngine } from '../../../src/swarm/piece-fetch.ts';
+import { eventually } from '../../support/eventually.ts';
+import { expectSameBytes } from '../../support/patterned-memory.ts';
+import { layoutOf, pieceSizeBytes, type SwarmNode, TestSwarm } from '../../support/swarm-nodes.ts';
+
+const layout = layoutOf(40 * pieceSizeBytes + 123);
+
+/** An engine that starts its requests only while `isOpen()`, and counts them. */
+function gated(
+  node: SwarmNode,
+  isOpen: (requests: number) => boolean,
+): PieceEngine & { readonly started: () => number } {
+  let started = 0;
+  return {
+    started: () => started,
+    async openSegment(name, options) {
+      await eventually('the gate to open', () => isOpen(started));
+      return await node.engine.openSegment(name, options);
+    },
+    submitTransfer(requests, options) {
+      started++;
+      return node.engine.submitTransfer(requests, options);
+    },
+  };
+}
+
+async function openGold(swarm: TestSwarm, objectLayout = layout): Promise<SwarmNode> {
+  const gold = await swarm.open(objectLayout, 'gold');
+  gold.list();
+  return gold;
+}
+
+describe('downloadObject()', () => {
+  test('brings the bytes of the gold source, verified, whatever the splits', async () => {
+    await using swarm = new TestSwarm();
+    const gold = await openGold(swarm);
+    const root = await gold.digest();
+    const receiver = await swarm.open(layout, 'replica', [1, 0, 100_000, layout.totalSize - 100_001]);
+    const progress: DownloadProgress[] = [];
+    const result = await receiver.download({ onProgress: (one) => progress.push(one) });
+    expectSameBytes(receiver.memory.bytes, gold.memory.bytes);
+    expect(result).toMatchObject({
+      bytes: layout.totalSize,
+      verified: 'xxh64',
+      sources: [{ segment: gold.segment, role: 'gold', bytes: layout.totalSize }],
+    });
+    expect(progress.at(-1)).toMatchObject({ bytesDone: layout.totalSize, bytesTotal: layout.totalSize });
+    expect(receiver.object.isComplete).toBe(true);
+    expect(receiver.object.rootHex).toBe(root);
+    expect(swarm.directory.listeners).toBe(0);
+  });
+
+  test('completes at once without bytes', async () => {
+    await using swarm = new TestSwarm();
+    const empty = layoutOf(0);
+    const receiver = await swarm.open(empty, 'replica', []);
+    expect(await receiver.download()).toMatchObject({ bytes: 0, sources: [] });
+  });
+
+  test('brings receivers that start together what each other has', async () => {
+    await using swarm = new TestSwarm();
+    const gold = await openGold(swarm);
+    await gold.digest();
+    const receivers = await Promise.all([1, 2, 3, 4].map(() => swarm.open(layout, 'replica')));
+    for (const receiver of receivers) receiver.list();
+    const results = await Promise.all(receivers.map((receiver) => receiver.download()));
+    for (const receiver of receivers) expectSameBytes(receiver.memory.bytes, gold.memory.bytes);
+    const fromGold = results.flatMap(({ sources }) => sources).filter(({ role }) => role === 'gold');
+    const goldBytes = fromGold.reduce((total, { bytes }) => total + bytes, 0);
+    expect(goldBytes).toBeLessThan(3 * layout.totalSize);
+  });
+
+  test('holds pieces back until their digest is known, and never offers an unverified one', async () => {
+    await using swarm = new TestSwarm();
+    const gold = await openGold(swarm);
+    const receiver = await swarm.open(layout, 'replica');
+    const engine = gated(receiver, () => true);
+    const done = receiver.download({ engine });
+    await eventually('all pieces to be fetched', () => engine.started() === receiver.object.pieces);
+    expect(receiver.object.verified.count).toBe(0);
+    await gold.digest();
+    await done;
+    expectSameBytes(receiver.memory.bytes, gold.memory.bytes);
+  });
+
+  test('bans a relay that sends wrong bytes, and fetches them elsewhere', async () => {
+    await using swarm = new TestSwarm();
+    const gold = await openGold(swarm);
+    await gold.digest();
+    const liar = await swarm.open(layout, 'replica');
+    for (let piece = 0; piece < liar.object.pieces; piece++) liar.object.markVerified(piece);
+    liar.memory.bytes.fill(0xbb);
+    liar.list();
+    const receiver = await swarm.open(layout, 'replica');
+    const result = await receiver.download();
+    expectSameBytes(receiver.memory.bytes, gold.memory.bytes);
+    expect(result.sources.map(({ segment }) => segment)).toEqual([gold.segment]);
+  });
+
+  test('finishes from relays when the gold source is killed and they have every piece together', async () => {
+    await using swarm = new TestSwarm();
+    const gold = await openGold(swarm);
+    await gold.digest();
+    const [one, other] = await Promise.all([swarm.open(layout, 'replica'), swarm.open(layout, 'replica')]);
+    for (const receiver of [one, other]) receiver.list();
+    let isKilled = false;
+    const pausedAtHalf = (receiver: SwarmNode): PieceEngine =>
+      gated(receiver, () => isKilled || receiver.object.verified.count < receiver.object.pieces / 2);
+    const downloads = [one, other].map((receiver) =>
+      receiver.download({
+        engine: pausedAtHalf(receiver),
+        options: { graceMs: 5_000, scheduler: { holderPiecesMax: 1 } },
+      }),
+    );
+    const union = (): number => new Set([...one.object.verified, ...other.object.verified]).size;
+    await eventually('both to have some', () => one.object.verified.count > 10 && other.object.verified.count > 10);
+    // What neither has yet goes to one of them, as if it had been in time.
+    for (let piece = 0; union() < one.object.pieces; piece++) {
+      if (one.object.verified.has(piece) || other.object.verified.has(piece)) continue;
+      const { offset, lengthBytes } = { offset: piece * pieceSizeBytes, lengthBytes: pieceSizeBytes };
+      other.memory.bytes.set(gold.memory.bytes.subarray(offset, offset + lengthBytes), offset);
+      other.object.markVerified(piece);
+    }
+    await gold.kill();
+    isKilled = true;
+    await Promise.all(downloads);
+    expectSameBytes(one.memory.bytes, gold.memory.bytes);
+    expectSameBytes(other.memory.bytes, gold.memory.bytes);
+  });
+
+  test('verifies a late pull from a relay alone by the root of the record', async () => {
+    await using swarm = new TestSwarm();
+    const gold = await openGold(swarm);
+    const digestRoot = await gold.digest();
+    const relay = await swarm.open(layout, 'replica');
+    await relay.download();
+    relay.list();
+    swarm.directory.remove(gold.segment);
+    await gold.kill();
+    const late = await swarm.open({ ...layout, ...(digestRoot === undefined ? {} : { digestRoot }) }, 'replica');
+    const result = await late.download();
+    expectSameBytes(late.memory.bytes, gold.memory.bytes);
+    expect(result.verified).toBe('xxh64');
+    expect(result.sources.map(({ segment }) => segment)).toEqual([relay.segment]);
+  });
+
+  test('does not take the digests of a relay that do not match the root', async () => {
+    await using swarm = new TestSwarm();
+    const relay = await swarm.open(layout, 'gold');
+    await relay.digest();
+    relay.list({ role: 'replica' });
+    const receiver = await swarm.open({ ...layout, digestRoot: '00'.repeat(8) }, 'replica');
+    await expect(receiver.download()).rejects.toMatchObject({ code: ErrorCode.NoSource });
+    expect(receiver.object.verified.count).toBe(0);
+  });
+
+  test('ignores sources of another generation or size', async () => {
+    await using swarm = new TestSwarm();
+    const gold = await swarm.open(layout, 'gold');
+    gold.list({ generation: 'another' });
+    const short = await swarm.open(layout, 'gold');
+    short.list({ ranges: [{ address: 4096, lengthBytes: 1 }] });
+    const receiver = await swarm.open(layout, 'replica');
+    await expect(receiver.download()).rejects.toMatchObject({ code: ErrorCode.NoSource });
+  });
+
+  test.each(['xxh64', 'none'] as const)('takes pieces unverified when asked to, with %s', async (digestAlgorithm) => {
+    await using swarm = new TestSwarm();
+    const plain = { ...layout, digestAlgorithm };
+    const gold = await openGold(swarm, plain);
+    const receiver = await swarm.open(plain, 'replica');
+    const result = await receiver.download({ verify: digestAlgorithm === 'none' });
+    expectSameBytes(receiver.memory.bytes, gold.memory.bytes);
+    expect(result.verified).toBe('none');
+  });
+
+  test('leaves a source that was withdrawn, and takes one that comes later', async () => {
+    await using swarm = new TestSwarm();
+    const gold = await openGold(swarm);
+    await gold.digest();
+    gold.peers.unshare(layout.name);
+    const receiver = await swarm.open(layout, 'replica');
+    const engine = gated(receiver, () => false);
+    const done = receiver.download({
+      engine: { ...engine, openSegment: (name) => receiver.engine.openSegment(name) },
+      options: { graceMs: 10_000 },
+    });
+    const second = await swarm.open(layout, 'gold');
+    await second.digest();
+    second.list();
+    await done;
+    expectSameBytes(receiver.memory.bytes, gold.memory.bytes);
+  });
+});
