@@ -50,15 +50,10 @@ export class Interruption implements Disposable {
     };
   }
 
-  /** Resolves at the interruption, and holds the process until then. */
+  /** Resolves at the interruption. */
   async wait(): Promise<void> {
     if (this.signal.aborted) return;
-    const hold = setInterval(() => {}, 2 ** 30);
-    try {
-      await new Promise<void>((resolve) => this.signal.addEventListener('abort', () => resolve(), { once: true }));
-    } finally {
-      clearInterval(hold);
-    }
+    await new Promise<void>((resolve) => this.signal.addEventListener('abort', () => resolve(), { once: true }));
   }
 
   #interrupt(name: NodeJS.Signals): void {

@@ -9,6 +9,8 @@ import { Interruption } from './interruption.ts';
 import { OPTIONS, type OptionKey, type OptionSpec } from './options.ts';
 import { Output, type TextSink } from './output.ts';
 
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 export interface MainOptions {
   readonly stdout?: TextSink;
   readonly stderr?: TextSink;
@@ -34,6 +36,8 @@ export async function main(argv: readonly string[], options: MainOptions = {}): 
   let invocation: Invocation | undefined;
   let config: Config | undefined;
   using interruption = new Interruption();
+  // Timers of the library do not hold the process, so while it waits for one nothing else may.
+  const hold = setInterval(() => {}, TIMER_MS_MAX);
   try {
     invocation = parse(argv, stdout);
     if (invocation === undefined) return ExitCode.Done;
@@ -44,6 +48,8 @@ export async function main(argv: readonly string[], options: MainOptions = {}): 
     return await command.run({ config, operands, output, interruption });
   } catch (error) {
     return reportFailure(error, output, { config, invocation });
+  } finally {
+    clearInterval(hold);
   }
 }
 

@@ -1,9 +1,13 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { eventually } from './eventually.ts';
 import { PROJECT_ROOT } from './project-files.ts';
+
+/** SIGHUP is signal 1, the first bit of a mask. Node by itself catches others, not this one. */
+const SIGHUP_BIT = 1n;
 
 /** One line of `--json`. */
 export type CliEvent = Readonly<Record<string, unknown>> & { readonly event: string };
@@ -68,6 +72,22 @@ export class CliProcess implements AsyncDisposable {
   /** Waits for a text on standard output. */
   async says(text: string, deadlineMs = 30_000): Promise<void> {
     await eventually(`"${text}"`, () => this.#unlessGone(this.#stdout.includes(text)), { deadlineMs });
+  }
+
+  /** Waits until a `get` has made its hidden folder inside the output folder. */
+  async staged(folder: string): Promise<void> {
+    const isStaged = async (): Promise<boolean> =>
+      (await fs.readdir(folder)).some((name) => name.startsWith('.p2pstore-'));
+    await eventually('a pull', async () => this.#unlessGone(await isStaged()));
+  }
+
+  /** Waits until the command catches signals, as the kernel knows it. */
+  async listensForSignals(): Promise<void> {
+    await eventually('signals to be caught', async () => {
+      const status = await fs.readFile(`/proc/${this.pid}/status`, 'utf8');
+      const caught = BigInt(`0x${/^SigCgt:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
+      return this.#unlessGone((caught & SIGHUP_BIT) !== 0n);
+    });
   }
 
   kill(signal: NodeJS.Signals): void {

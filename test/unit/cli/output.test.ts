@@ -4,9 +4,9 @@ import { formatProgress, formatTable, Output, printable, shellWord } from '../..
 class Sink {
   text = '';
   readonly isTTY: boolean;
-  readonly columns: number | undefined;
+  readonly columns: number;
 
-  constructor(isTTY = false, columns?: number) {
+  constructor(isTTY = false, columns = 80) {
     this.isTTY = isTTY;
     this.columns = columns;
   }
