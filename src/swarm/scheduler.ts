@@ -32,7 +32,10 @@ export interface SchedulerInput {
 export interface FlightOutcome {
   /** Requests for the same piece that are now useless: cancel them, then report each as canceled. */
   readonly cancel: readonly Flight[];
-  /** The piece is in memory and nothing writes to it any more: verify it. `holders` may have written to it. */
+  /**
+   * The piece is in memory and nothing writes to it any more: verify it. The first of `holders` sent it; the others,
+   * who lost, may have written to it too.
+   */
   readonly ready: { readonly piece: number; readonly holders: readonly string[] } | undefined;
   /** The holder failed too often in a row: take it away until there is news of it. */
   readonly shouldGiveUp: boolean;
@@ -53,7 +56,8 @@ export interface HolderSnapshot {
 interface Ask {
   readonly flights: Set<Flight>;
   readonly writers: Set<string>;
-  hasArrived: boolean;
+  /** Who sent all of it first. */
+  arrivedFrom: string | undefined;
 }
 
 /** A piece with this score is held by the gold source alone and nobody fetches it. */
@@ -312,7 +316,7 @@ export class Scheduler {
     this.#becomeAsked(piece);
     let ask = this.#asks.get(piece);
     if (ask === undefined) {
-      ask = { flights: new Set(), writers: new Set(), hasArrived: false };
+      ask = { flights: new Set(), writers: new Set(), arrivedFrom: undefined };
       this.#asks.set(piece, ask);
     }
     ask.flights.add(flight);
@@ -329,15 +333,19 @@ export class Scheduler {
     assert(ask !== undefined && wasInFlight, 'a request is reported once');
     holder.end(flight, this.#pieceBytes(piece));
     this.#inFlight--;
-    ask.hasArrived ||= hasArrived;
+    if (hasArrived) ask.arrivedFrom ??= holder.id;
+    const { arrivedFrom } = ask;
     const shouldGiveUp = holder.failures >= this.#options.failuresMax;
     if (ask.flights.size > 0) {
-      const cancel = ask.hasArrived ? [...ask.flights].filter((other) => !other.isCanceled) : [];
+      const cancel = arrivedFrom === undefined ? [] : [...ask.flights].filter((other) => !other.isCanceled);
       for (const other of cancel) other.isCanceled = true;
       return { cancel, ready: undefined, shouldGiveUp };
     }
     this.#asks.delete(piece);
-    if (ask.hasArrived) return { cancel: [], ready: { piece, holders: [...ask.writers] }, shouldGiveUp };
+    if (arrivedFrom !== undefined) {
+      const holders = [arrivedFrom, ...[...ask.writers].filter((writer) => writer !== arrivedFrom)];
+      return { cancel: [], ready: { piece, holders }, shouldGiveUp };
+    }
     this.#becomeMissing(piece);
     return { cancel: [], ready: undefined, shouldGiveUp };
   }
@@ -346,7 +354,8 @@ export class Scheduler {
   #planEndgame(nowMs: number, requests: Flight[]): void {
     for (const [piece, ask] of this.#asks) {
       if (this.#inFlight >= this.#options.piecesMax) return;
-      if (ask.hasArrived || ask.flights.size >= this.#options.copiesMax || this.#single.has(piece)) continue;
+      if (ask.arrivedFrom !== undefined || ask.flights.size >= this.#options.copiesMax || this.#single.has(piece))
+        continue;
       const holder = this.#fasterHolder(piece, ask, nowMs);
       if (holder !== undefined) requests.push(this.#begin(holder, piece, nowMs));
     }
