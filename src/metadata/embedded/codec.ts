@@ -29,7 +29,6 @@ export interface LeaseRecord {
   readonly ttlMs: number;
   /** On the machine's clock, which restarts with each boot. */
   readonly expiresAtMs: number;
-  readonly bootId: string;
   readonly owner?: ProcessIdentity;
 }
 
@@ -66,7 +65,7 @@ export function decodeEntry(bytes: Buffer): StoredEntry {
   return {
     revision: bytes.readBigUInt64BE(0),
     leaseId: bytes.readBigUInt64BE(8),
-    value: Uint8Array.from(bytes.subarray(16)),
+    value: new Uint8Array(bytes.subarray(16)),
   };
 }
 
@@ -98,5 +97,5 @@ export function decodeEvent(revision: bigint, bytes: Buffer): WatchEvent {
   const keyEnd = 3 + bytes.readUInt16BE(1);
   const key = bytes.toString('utf8', 3, keyEnd);
   if (bytes.readUInt8() === 1) return { kind: 'delete', key, revision };
-  return { kind: 'put', entry: { key, value: Uint8Array.from(bytes.subarray(keyEnd)), revision } };
+  return { kind: 'put', entry: { key, value: new Uint8Array(bytes.subarray(keyEnd)), revision } };
 }

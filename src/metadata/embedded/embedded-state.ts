@@ -17,7 +17,7 @@ import {
   type StoreState,
 } from './codec.ts';
 import type { Environment } from './environment.ts';
-import { hasEnded, type ProcessIdentity, readBootId, readOwnIdentity } from './process-identity.ts';
+import { hasEnded, type ProcessIdentity, readOwnIdentity } from './process-identity.ts';
 
 /** History kept for watches: whichever bound is met first. Both fit the map beside the entries. */
 export const HISTORY_EVENTS_MAX = 10_000;
@@ -37,7 +37,6 @@ interface Liveness {
 export class EmbeddedState {
   readonly #environment: Environment;
   readonly #clock: Clock;
-  readonly #bootId = readBootId();
   readonly #self: ProcessIdentity | undefined = readOwnIdentity();
   readonly #liveness = new Map<string, Liveness>();
 
@@ -89,7 +88,6 @@ export class EmbeddedState {
       const lease: LeaseRecord = {
         ttlMs,
         expiresAtMs: this.#clock.nowMs() + ttlMs,
-        bootId: this.#bootId,
         ...(this.#self && { owner: this.#self }),
       };
       this.#environment.leases.putSync(encodeU64(state.lastLeaseId), encodeLease(lease));
@@ -247,7 +245,8 @@ export class EmbeddedState {
   }
 
   #hasLeaseEnded(lease: LeaseRecord, nowMs: number): boolean {
-    if (lease.bootId !== this.#bootId || lease.expiresAtMs <= nowMs) return true;
+    if (lease.expiresAtMs <= nowMs) return true;
+    if (lease.expiresAtMs - lease.ttlMs > nowMs) return true; // granted in the future: before the clock restarted
     return lease.owner !== undefined && this.#self !== undefined && this.#hasOwnerEnded(lease.owner, this.#self);
   }
 

@@ -21,7 +21,7 @@ export interface EmbeddedStoreOptions {
  *
  * A lease names its owner's process, so that the keys of a killed process vanish at the next look, not after
  * the lease's time. Calls are synchronous inside: a transaction takes tens of microseconds, and the lock
- * that all processes share is never held across a turn of the event loop.
+ * that all processes share is never held across a turn of the event loop. A reboot empties the store.
  */
 export class EmbeddedMetadataStore implements MetadataStore {
   readonly uri: string;

@@ -1,6 +1,8 @@
-import { realpathSync } from 'node:fs';
+import { readdirSync, realpathSync, rmSync, statSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
-import { type Database, open, type RootDatabase, TransactionFlags } from 'lmdb';
+import { type Database, open, type RootDatabase } from 'lmdb';
+import { readBootId } from './process-identity.ts';
 
 /**
  * Address space for the file, 1 GiB. It is sparse and mapped on demand, so it costs nothing until used; entries of
@@ -9,11 +11,8 @@ import { type Database, open, type RootDatabase, TransactionFlags } from 'lmdb';
 const MAP_SIZE_BYTES = 1024 ** 3;
 /** A slot of 64 bytes per reading thread; LMDB's default of 126 is less than the processes of a large machine. */
 const READERS_MAX = 1024;
-/** Abortable, committed when the call returns, flushed to disk behind it: a kill loses nothing, a power cut loses the last ms. */
-const TRANSACTION_FLAGS: TransactionFlags =
-  TransactionFlags.ABORTABLE | TransactionFlags.SYNCHRONOUS_COMMIT | TransactionFlags.NO_SYNC_FLUSH;
 /** Changes with the layout in `codec.ts`, so that two versions never share a file. */
-const FILE_NAME = 'metadata-v1.mdb';
+const FILE_PREFIX = 'metadata-v1-';
 
 type BinaryDatabase = Database<Buffer, Buffer>;
 
@@ -34,9 +33,16 @@ export interface Environment {
 
 const shared = new Map<string, { readonly environment: Environment; openers: number; closing?: Promise<void> }>();
 
-/** Opens the store's file in an existing directory, creating the file when it is not there. */
+/**
+ * Opens the store's file in an existing directory, creating the file when it is not there.
+ *
+ * Every boot has a file of its own: the processes that an older one lists are gone. So nothing needs to
+ * survive a power cut, and commits, which block the event loop, need not wait for the disk; what a killed process
+ * has committed is in the page cache all the same.
+ */
 export async function openEnvironment(directory: string): Promise<Environment> {
-  const file = path.join(realpathSync(directory), FILE_NAME);
+  const bootId = readBootId();
+  const file = path.join(realpathSync(directory), `${FILE_PREFIX}${bootId}.mdb`);
   const existing = shared.get(file);
   if (existing?.closing !== undefined) {
     await existing.closing;
@@ -46,7 +52,9 @@ export async function openEnvironment(directory: string): Promise<Environment> {
     existing.openers += 1;
     return existing.environment;
   }
+  if (bootId !== '') removeFilesOfOlderBoots(path.dirname(file));
   const root = open<Buffer, Buffer>(file, {
+    noSync: bootId !== '',
     noSubdir: true,
     mapSize: MAP_SIZE_BYTES,
     maxReaders: READERS_MAX,
@@ -58,6 +66,17 @@ export async function openEnvironment(directory: string): Promise<Environment> {
   const environment = createEnvironment(root, () => closeShared(file, root));
   shared.set(file, { environment, openers: 1 });
   return environment;
+}
+
+/** Removes what was not touched since this boot, so not the files of a machine that shares the directory. */
+function removeFilesOfOlderBoots(directory: string): void {
+  const bootedAtMs = Date.now() - os.uptime() * 1000;
+  for (const name of readdirSync(directory)) {
+    if (!name.startsWith('metadata-v') || !/\.mdb(?:-lock)?$/.test(name)) continue;
+    const file = path.join(directory, name);
+    const stats = statSync(file, { throwIfNoEntry: false });
+    if (stats !== undefined && stats.mtimeMs < bootedAtMs - 60_000) rmSync(file, { force: true });
+  }
 }
 
 async function closeShared(file: string, root: RootDatabase<Buffer, Buffer>): Promise<void> {
@@ -78,7 +97,7 @@ function createEnvironment(root: RootDatabase<Buffer, Buffer>, close: () => Prom
     leases: database('leases'),
     leaseKeys: database('leaseKeys'),
     history: database('history'),
-    write: (work) => root.transactionSync(work, TRANSACTION_FLAGS),
+    write: (work) => root.transactionSync(work),
     read(work) {
       root.resetReadTxn();
       return work();

@@ -139,7 +139,7 @@ export class MemoryState {
         this.#history.push({ revision, event: { kind: 'delete', key, revision } });
         continue;
       }
-      const entry = { key, value: Uint8Array.from(write.value), revision, leaseId: write.leaseId };
+      const entry = { key, value: new Uint8Array(write.value), revision, leaseId: write.leaseId };
       this.#entries.set(key, entry);
       if (write.leaseId !== undefined) this.#leases.get(write.leaseId)?.keys.add(key);
       this.#history.push({ revision, event: { kind: 'put', entry } });
@@ -182,7 +182,7 @@ export class MemoryState {
 }
 
 function copyEntry({ key, value, revision }: Entry): Entry {
-  return { key, value: Uint8Array.from(value), revision };
+  return { key, value: new Uint8Array(value), revision };
 }
 
 function copyEvent(event: WatchEvent): WatchEvent {

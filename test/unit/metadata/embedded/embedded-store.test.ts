@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { readdir, utimes, writeFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { EmbeddedMetadataStore } from '../../../../src/metadata/embedded/embedded-store.ts';
@@ -138,5 +139,22 @@ describe('EmbeddedMetadataStore', () => {
     await first.close();
     await using third = await EmbeddedMetadataStore.open(folder.path);
     expect(await third.get('key')).toBeDefined();
+  });
+});
+
+describe('EmbeddedMetadataStore after a reboot', () => {
+  test('starts empty and removes the files of older boots, but not those in use', async () => {
+    await using folder = await makeTemporaryFolder();
+    const longAgo = new Date('2020-01-01');
+    for (const name of ['metadata-v1-old.mdb', 'metadata-v1-old.mdb-lock', 'notes.mdb']) {
+      await writeFile(folder.file(name), 'x');
+      await utimes(folder.file(name), longAgo, longAgo);
+    }
+    await writeFile(folder.file('metadata-v1-in-use.mdb'), 'x');
+    await using store = await EmbeddedMetadataStore.open(folder.path);
+    expect((await store.list('')).entries).toEqual([]);
+    const names = await readdir(folder.path);
+    expect(names.filter((name) => name.includes('old'))).toEqual([]);
+    expect(names).toEqual(expect.arrayContaining(['metadata-v1-in-use.mdb', 'notes.mdb']));
   });
 });

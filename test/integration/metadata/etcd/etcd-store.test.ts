@@ -1,6 +1,6 @@
-import { openMetadataStore } from '../../../src/metadata/open-metadata-store.ts';
-import { describeMetadataStore } from '../../contract/metadata-store.ts';
-import { startEtcd } from '../../support/etcd.ts';
+import { openMetadataStore } from '../../../../src/metadata/open-metadata-store.ts';
+import { describeMetadataStore } from '../../../contract/metadata-store.ts';
+import { startEtcd } from '../../../support/etcd.ts';
 
 describeMetadataStore('EtcdMetadataStore', async () => {
   const cluster = await startEtcd();
