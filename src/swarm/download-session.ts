@@ -173,7 +173,7 @@ export class DownloadSession {
       this.#settle(flight, new Error('the source has left'));
       return;
     }
-    this.#object.claim(flight.piece);
+    if (source.role === 'gold') this.#object.claim(flight.piece); // so that others ask the gold source for another
     const refresh = this.#stale.delete(source.segment);
     const segment = this.#input.engine.openSegment(source.segment, { refresh });
     const target = {

@@ -1,5 +1,5 @@
 import { type Client, type CallOptions as ConnectCallOptions, createClient } from '@connectrpc/connect';
-import { createConnectTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import { createConnectTransport } from '@connectrpc/connect-node';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { MIB } from '../core/units.ts';
 import {
@@ -8,6 +8,7 @@ import {
   PeerService as PeerServiceDefinition,
   type Verdict,
 } from './gen/p2pstore/peer/v1/peer_pb.ts';
+import { GuardedSessions } from './guarded-sessions.ts';
 
 /** An object as peers name it. */
 export interface ObjectId {
@@ -30,7 +31,7 @@ const idleConnectionTimeoutMs = 10_000;
 const peersMax = 256;
 
 interface Peer {
-  readonly sessions: Http2SessionManager;
+  readonly sessions: GuardedSessions;
   readonly client: Client<typeof PeerServiceDefinition>;
 }
 
@@ -120,7 +121,7 @@ export class PeerClient implements AsyncDisposable {
     if (known !== undefined) return known;
     if (this.#peers.size >= peersMax) this.#forgetUnconnected();
     const baseUrl = `http://${endpoint}`;
-    const sessions = new Http2SessionManager(baseUrl, { pingIntervalMs, pingTimeoutMs, idleConnectionTimeoutMs });
+    const sessions = new GuardedSessions(baseUrl, { pingIntervalMs, pingTimeoutMs, idleConnectionTimeoutMs });
     const transport = createConnectTransport({
       httpVersion: '2',
       baseUrl,

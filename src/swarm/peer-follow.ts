@@ -38,6 +38,7 @@ class PendingChanges {
     switch (change.kind) {
       case 'verified':
         this.#added.add(change.piece);
+        this.#claimed.delete(change.piece);
         break;
       case 'changed':
         this.#added.delete(change.piece);

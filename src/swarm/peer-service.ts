@@ -190,7 +190,7 @@ function createHandlers(
       entry.followers++;
       try {
         // Each message costs its sender some work: with many followers it collects for longer.
-        const coalesceMs = (): number => 2 + Math.min(entry.followers / 4, 20);
+        const coalesceMs = (): number => 4 + Math.min(entry.followers, 32);
         yield* followObject(entry.object, {
           wantsDigests: request.wantsDigests,
           coalesceMs,

@@ -71,19 +71,23 @@ export class Holder {
 
   /**
    * How many pieces to have in flight: one that is being sent, and enough behind it to bridge the time it takes to
-   * notice and ask. More would only make each piece late, and a piece that is late serves nobody.
+   * notice and ask. More would only make each piece late, and a piece that is late serves nobody. The gold source's
+   * queue is shared with the other receivers: long queues of all would hold the same pieces.
+   *
+   * @param receivers - How many fetch the object now, this one included.
    */
-  inFlightLimit(pieceBytes: number): number {
+  inFlightLimit(pieceBytes: number, receivers: number): number {
     const { holderPiecesMax, holderBytesMax, queueMs } = this.#options;
-    if (this.speed === undefined) return Math.min(2, holderPiecesMax);
+    const share = this.role === 'gold' ? Math.ceil(holderPiecesMax / receivers) : holderPiecesMax;
+    if (this.speed === undefined) return Math.min(2, share);
     const pieceMs = pieceBytes / this.speed;
     const wanted = pieceMs > 20 * queueMs ? 1 : 1 + Math.ceil(queueMs / pieceMs);
-    const allowed = Math.max(1, Math.min(holderPiecesMax, Math.floor(holderBytesMax / pieceBytes)));
+    const allowed = Math.max(1, Math.min(share, Math.floor(holderBytesMax / pieceBytes)));
     return Math.min(wanted, allowed);
   }
 
-  canTake(pieceBytes: number, nowMs: number): boolean {
-    return this.retryAtMs <= nowMs && this.flights.size < this.inFlightLimit(pieceBytes);
+  canTake(pieceBytes: number, nowMs: number, receivers: number): boolean {
+    return this.retryAtMs <= nowMs && this.flights.size < this.inFlightLimit(pieceBytes, receivers);
   }
 
   begin(flight: Flight, pieceBytes: number): void {

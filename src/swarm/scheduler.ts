@@ -81,6 +81,8 @@ export class Scheduler {
   #inFlight = 0;
   /** Missing pieces that no replica has. */
   #goldOnlyMissing: number;
+  /** Stores that fetch the object now, this one included. */
+  #receivers = 1;
   /** Grows whenever a piece becomes missing again. */
   #epoch = 0;
 
@@ -146,8 +148,10 @@ export class Scheduler {
     return this.removeHolder(id);
   }
 
+  /** The source has one piece more; if it was fetching it, it is not any more. */
   addPiece(id: string, piece: number): void {
     const holder = this.#holders.get(id);
+    this.unclaim(id, piece);
     if (holder === undefined || !holder.pieces.add(piece)) return;
     holder.exhaustedEpoch = -1;
     this.#countHolder(piece, holder.role, 1);
@@ -174,6 +178,7 @@ export class Scheduler {
   nextRequests(nowMs: number): Flight[] {
     const requests: Flight[] = [];
     const passed = new Set<Holder>();
+    this.#countReceivers();
     while (this.#missing.count > 0 && this.#inFlight < this.#options.piecesMax) {
       const holder = this.#leastLoaded(nowMs, passed);
       if (holder === undefined) break;
@@ -274,12 +279,22 @@ export class Scheduler {
     if (this.#rarity.replicas(piece) === 0) this.#goldOnlyMissing--;
   }
 
+  #countReceivers(): void {
+    this.#receivers = 1;
+    for (const { pieces } of this.#holders.values()) if (!pieces.isFull) this.#receivers++;
+  }
+
   #leastLoaded(nowMs: number, passed: ReadonlySet<Holder>): Holder | undefined {
     const pieceBytes = this.#pieceBytes(0);
     let best: Holder | undefined;
     let bestMs = Number.POSITIVE_INFINITY;
     for (const holder of this.#holders.values()) {
-      if (holder.exhaustedEpoch === this.#epoch || passed.has(holder) || !holder.canTake(pieceBytes, nowMs)) continue;
+      if (
+        holder.exhaustedEpoch === this.#epoch ||
+        passed.has(holder) ||
+        !holder.canTake(pieceBytes, nowMs, this.#receivers)
+      )
+        continue;
       const expectedMs = holder.expectedMs(pieceBytes);
       if (expectedMs >= bestMs) continue;
       best = holder;
@@ -372,7 +387,8 @@ export class Scheduler {
     bestMs = bestMs / 1.5 - 20; // a copy costs somebody's link: it must be worth it
     let best: Holder | undefined;
     for (const holder of this.#holders.values()) {
-      if (!holder.pieces.has(piece) || holder.flights.has(piece) || !holder.canTake(bytes, nowMs)) continue;
+      if (!holder.pieces.has(piece) || holder.flights.has(piece) || !holder.canTake(bytes, nowMs, this.#receivers))
+        continue;
       const expectedMs = this.#expectedMs(holder, bytes);
       if (expectedMs >= bestMs) continue;
       best = holder;

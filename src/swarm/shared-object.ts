@@ -134,9 +134,9 @@ export class SharedObject {
     this.#progress = progress;
   }
 
-  /** The piece is in memory and right: it is offered from now on. */
+  /** The piece is in memory and right: it is offered from now on. That ends a claim. */
   markVerified(piece: number): void {
-    if (this.#claims.delete(piece)) this.#tell({ kind: 'unclaimed', piece });
+    this.#claims.delete(piece);
     if (this.#verified.add(piece)) this.#tell({ kind: 'verified', piece });
   }
 

@@ -93,7 +93,7 @@ export type Availability = Message<"p2pstore.peer.v1.Availability"> & {
   claimed: number[];
 
   /**
-   * Claims given up without the piece.
+   * Claims given up without the piece. A piece in `added` ends its claim by itself.
    *
    * @generated from field: repeated uint32 unclaimed = 7;
    */

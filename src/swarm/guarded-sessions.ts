@@ -1,0 +1,26 @@
+import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2';
+import { Http2SessionManager } from '@connectrpc/connect-node';
+
+type Request = Http2SessionManager['request'];
+
+const ignore = (): void => {};
+
+/**
+ * A session manager whose sessions never raise an error that nobody listens to, which would end the process.
+ *
+ * Connect's manager takes its listener away when it lets go of a session, but a session that is being destroyed at
+ * that moment (a peer says goodbye while we close) still emits an error afterwards.
+ */
+export class GuardedSessions extends Http2SessionManager {
+  readonly #guarded = new WeakSet<ClientHttp2Session>();
+
+  override async request(...parameters: Parameters<Request>): Promise<ClientHttp2Stream> {
+    const stream = await super.request(...parameters);
+    const { session } = stream;
+    if (session !== undefined && !this.#guarded.has(session as ClientHttp2Session)) {
+      this.#guarded.add(session as ClientHttp2Session);
+      session.on('error', ignore); // the calls on the session report it
+    }
+    return stream;
+  }
+}
