@@ -25,7 +25,7 @@ import {
 } from '../../../native/sockets.ts';
 import { decodeStatus, encodeHeader, type FramingVersion, HEADER_BYTES, STATUS_BYTES } from './framing.ts';
 import type { MessageHeader } from './message-header.ts';
-import { Outcome } from './messages.ts';
+import { type ConnectionEnd, Outcome } from './messages.ts';
 import { type ClientRequest, PendingRequest } from './pending-request.ts';
 import type { Channel, Reactor } from './reactor.ts';
 
@@ -39,7 +39,8 @@ export interface ClientContext {
   readonly stallTimeoutMs: number;
   onConnected(connection: ClientConnection): void;
   onSettled(requestId: number, outcome: Outcome): void;
-  onClosed(connection: ClientConnection, reason: string, wasConnected: boolean): void;
+  onAnswered(connection: ClientConnection): void;
+  onClosed(connection: ClientConnection, reason: string, end: ConnectionEnd): void;
 }
 
 /** Answers that one receive may take; each is a status and a payload. */
@@ -57,6 +58,8 @@ const SWALLOW_BYTES = 1024 * 1024;
  * Less than the socket's own buffer, so that the sender never waits for us.
  */
 const LOW_WATER_BYTES = 256 * 1024;
+/** After this part of the stall timeout without a wake-up the socket is asked for what there is. */
+const PROBES_PER_STALL = 4;
 
 export class ClientConnection implements Channel {
   readonly fd: number;
@@ -75,6 +78,9 @@ export class ClientConnection implements Channel {
   #writable = false;
   /** After EFAULT on a shared receive: the next one serves the head alone, so that the fault has a name. */
   #isHeadAlone = false;
+  #hasAnswered = false;
+  /** Whether the socket was asked for bytes below the low-water mark since the last progress. */
+  #isProbed = false;
   #lastProgressMs: number = performance.now();
 
   constructor(id: number, fd: number, version: FramingVersion, context: ClientContext) {
@@ -97,7 +103,7 @@ export class ClientConnection implements Channel {
       this.#context.onSettled(request.id, Outcome.Unstarted);
       return;
     }
-    if (!this.isBusy) this.#lastProgressMs = performance.now();
+    if (!this.isBusy) this.#noteProgress();
     this.#unsent.push(new PendingRequest(request, this.#version));
     this.#context.reactor.wake(this);
   }
@@ -117,13 +123,13 @@ export class ClientConnection implements Channel {
   #finishConnect(): boolean {
     const code = socketError(this.fd);
     if (code !== 0) {
-      this.close(`connect answered ${errnoName(code)}`);
+      this.close(`connect answered ${errnoName(code)}`, 'refused');
       return false;
     }
     if (!this.#writable) return false;
     tuneConnection(this.fd);
     this.#state = 'open';
-    this.#lastProgressMs = performance.now();
+    this.#noteProgress();
     this.#context.onConnected(this);
     return true;
   }
@@ -134,7 +140,7 @@ export class ClientConnection implements Channel {
     const last = this.#gatherHeaders();
     const count = sendMessage(this.fd, this.#context.message.address, MSG_NOSIGNAL);
     if (count < 0) return this.#onSendFailed(last);
-    this.#lastProgressMs = performance.now();
+    this.#noteProgress();
     this.#countSent(count);
     return true;
   }
@@ -192,7 +198,7 @@ export class ClientConnection implements Channel {
       return false;
     }
     if (code === EFAULT && request !== undefined) this.#fail(request, Outcome.MemoryFault);
-    this.close(`send answered ${errnoName(code)}`);
+    this.close(`send answered ${errnoName(code)}`, code === EFAULT ? 'closed' : 'lost');
     return false;
   }
 
@@ -202,7 +208,11 @@ export class ClientConnection implements Channel {
     this.#gatherParts();
     const count = receiveMessage(this.fd, this.#context.message.address, 0);
     if (count <= 0) return this.#onNoBytes(count);
-    this.#lastProgressMs = performance.now();
+    this.#noteProgress();
+    if (!this.#hasAnswered) {
+      this.#hasAnswered = true;
+      this.#context.onAnswered(this);
+    }
     this.#isHeadAlone = false;
     this.#dueBytes -= count;
     this.#countReceived(count);
@@ -255,7 +265,7 @@ export class ClientConnection implements Channel {
     }
     const done = this.#awaiting.splice(0, finished);
     for (const request of done) this.#settle(request, Outcome.Done);
-    if (left > 0) this.close('the peer sent bytes that nobody asked for');
+    if (left > 0) this.close('the peer sent bytes that nobody asked for', 'lost');
   }
 
   /** The request that becomes the head reads on in the first place. */
@@ -272,7 +282,10 @@ export class ClientConnection implements Channel {
     const done = this.#awaiting.splice(0, index);
     for (const earlier of done) this.#settle(earlier, Outcome.Done);
     this.#fail(request, status === 'rejected' ? Outcome.Rejected : Outcome.Protocol);
-    this.close(status === 'rejected' ? 'the peer refused an address' : 'the peer answered in another framing');
+    this.close(
+      status === 'rejected' ? 'the peer refused an address' : 'the peer answered in another framing',
+      'closed',
+    );
     return false;
   }
 
@@ -290,7 +303,9 @@ export class ClientConnection implements Channel {
     }
     const [head] = this.#awaiting;
     if (code === EFAULT && head !== undefined) this.#fail(head, Outcome.MemoryFault);
-    this.close(code === 0 ? 'the peer closed the connection' : `receive answered ${errnoName(code)}`);
+    const isTheirs = code !== EFAULT && this.isBusy;
+    const reason = code === 0 ? 'the peer closed the connection' : `receive answered ${errnoName(code)}`;
+    this.close(reason, isTheirs ? 'lost' : 'closed');
     return false;
   }
 
@@ -308,7 +323,7 @@ export class ClientConnection implements Channel {
   // --- ending ------------------------------------------------------------------------------------
 
   #settle(request: PendingRequest, outcome: Outcome): void {
-    this.#context.onSettled(request.id, request.isCanceled ? Outcome.Canceled : outcome);
+    if (!request.isCanceled) this.#context.onSettled(request.id, outcome); // else it was settled by the cancel
   }
 
   /** Takes one request out and settles it; the connection is about to end. */
@@ -319,8 +334,8 @@ export class ClientConnection implements Channel {
   }
 
   /**
-   * Makes the memory of these requests quiet now. Those not sent are dropped; the answers of the
-   * others are swallowed, or the connection ends if they are long.
+   * Makes the memory of these requests quiet and settles them, now. Those not sent are dropped; the
+   * answers of the others are swallowed, or the connection ends if they are long.
    */
   cancel(ids: ReadonlySet<number>): void {
     const dropped = this.#unsent.filter((request) => ids.has(request.id) && request.sentBytes === 0);
@@ -328,31 +343,44 @@ export class ClientConnection implements Channel {
     for (const request of dropped) this.#settle(request, Outcome.Canceled);
     let swallowBytes = 0;
     for (const request of new Set([...this.#awaiting, ...this.#unsent])) {
-      if (!ids.has(request.id)) continue;
+      if (!ids.has(request.id) || request.isCanceled) continue;
+      this.#settle(request, Outcome.Canceled);
       request.isCanceled = true;
       swallowBytes += request.payloadLeftBytes;
     }
     const isBodyUnderWay = this.#unsent.some((request) => request.isCanceled);
-    if (swallowBytes > SWALLOW_BYTES || isBodyUnderWay) this.close('a transfer was cancelled');
+    if (swallowBytes > SWALLOW_BYTES || isBodyUnderWay) this.close('a transfer was cancelled', 'closed');
   }
 
   checkDeadlines(nowMs: number): void {
     const silentMs = nowMs - this.#lastProgressMs;
     const { connectTimeoutMs, stallTimeoutMs } = this.#context;
-    if (this.#state === 'connecting' && silentMs > connectTimeoutMs) {
-      this.close(`no connection after ${connectTimeoutMs} ms`);
-    } else if (this.isBusy && this.#state === 'open' && silentMs > stallTimeoutMs) {
-      this.close(`no byte for ${stallTimeoutMs} ms`);
+    if (this.#state === 'connecting') {
+      if (silentMs > connectTimeoutMs) this.close(`no connection after ${connectTimeoutMs} ms`, 'refused');
+    } else if (this.isBusy && silentMs > stallTimeoutMs / PROBES_PER_STALL) {
+      // Bytes may wait below the low-water mark; or this process was stopped and has not looked yet.
+      if (!this.#isProbed) this.#probe();
+      else if (silentMs > stallTimeoutMs) this.close(`no byte for ${stallTimeoutMs} ms`, 'stalled');
     }
   }
 
-  abandon(cause: unknown): void {
-    this.close(`a defect: ${String(cause)}`);
+  #probe(): void {
+    this.#isProbed = true;
+    this.#readable = true;
+    this.#context.reactor.wake(this);
   }
 
-  close(reason: string): void {
+  #noteProgress(): void {
+    this.#lastProgressMs = performance.now();
+    this.#isProbed = false;
+  }
+
+  abandon(cause: unknown): void {
+    this.close(`a defect: ${String(cause)}`, 'lost');
+  }
+
+  close(reason: string, end: ConnectionEnd): void {
     if (this.#state === 'closed') return;
-    const wasConnected = this.#state === 'open';
     this.#state = 'closed';
     this.#context.reactor.remove(this);
     closeSocket(this.fd);
@@ -360,9 +388,9 @@ export class ClientConnection implements Channel {
     const unstarted = this.#unsent.filter((request) => !this.#awaiting.includes(request));
     this.#awaiting = [];
     this.#unsent = [];
-    if (head !== undefined) this.#settle(head, Outcome.Disconnected);
+    if (head !== undefined) this.#settle(head, end === 'closed' ? Outcome.Unstarted : Outcome.Disconnected);
     for (const request of [...waiting, ...unstarted]) this.#settle(request, Outcome.Unstarted);
     this.#frames.free();
-    this.#context.onClosed(this, reason, wasConnected);
+    this.#context.onClosed(this, reason, end);
   }
 }

@@ -24,6 +24,12 @@ export const Outcome = {
 } as const;
 export type Outcome = (typeof Outcome)[keyof typeof Outcome];
 
+/**
+ * How an outgoing connection ended: never made; broken off by the peer or the network; silent while
+ * it owed an answer; or closed by us for a reason that is not the peer's.
+ */
+export type ConnectionEnd = 'refused' | 'lost' | 'stalled' | 'closed';
+
 export interface SubmitMessage {
   readonly kind: 'submit';
   readonly connectionId: number;
@@ -51,11 +57,13 @@ export type FromWorker =
   | SettledMessage
   | { readonly kind: 'answer'; readonly callId: number; readonly port?: number; readonly error?: string }
   | { readonly kind: 'connected'; readonly connectionId: number }
+  /** The first byte from the peer. */
+  | { readonly kind: 'answered'; readonly connectionId: number }
   | {
       readonly kind: 'disconnected';
       readonly connectionId: number;
       readonly reason: string;
-      readonly wasConnected: boolean;
+      readonly end: ConnectionEnd;
     }
   | { readonly kind: 'memory-fault'; readonly address: number; readonly lengthBytes: number }
   | { readonly kind: 'stopped' };

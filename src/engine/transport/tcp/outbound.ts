@@ -29,10 +29,11 @@ export class Outbound {
       sink: this.#sink,
       onConnected: ({ id }) => options.post({ kind: 'connected', connectionId: id }),
       onSettled: (requestId, outcome) => this.#settle(requestId, outcome),
-      onClosed: ({ id }, reason, wasConnected) => {
+      onAnswered: ({ id }) => options.post({ kind: 'answered', connectionId: id }),
+      onClosed: ({ id }, reason, end) => {
         this.#connections.delete(id);
         // Before the results of its requests: their errors name the reason.
-        options.post({ kind: 'disconnected', connectionId: id, reason, wasConnected });
+        options.post({ kind: 'disconnected', connectionId: id, reason, end });
       },
     };
   }
@@ -44,7 +45,7 @@ export class Outbound {
       this.#options.reactor.add(connection);
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
-      this.#options.post({ kind: 'disconnected', connectionId: id, reason, wasConnected: false });
+      this.#options.post({ kind: 'disconnected', connectionId: id, reason, end: 'refused' });
     }
   }
 
@@ -66,7 +67,7 @@ export class Outbound {
   }
 
   disconnect(connectionId: number): void {
-    this.#connections.get(connectionId)?.close('not needed any more');
+    this.#connections.get(connectionId)?.close('not needed any more', 'closed');
   }
 
   get isBusy(): boolean {
@@ -86,7 +87,7 @@ export class Outbound {
   }
 
   close(): void {
-    for (const connection of this.#connections.values()) connection.close('the engine is closing');
+    for (const connection of this.#connections.values()) connection.close('the engine is closing', 'closed');
     this.#flush();
     this.#sink.free();
   }

@@ -3,12 +3,13 @@
  *
  * A slice goes to the connection with the least bytes in flight, so a slow one takes fewer. What a
  * lost connection was doing goes back to the front of the queue; a slice is given up when several
- * connections ended under it, and all of them when nobody answers at any of the peer's addresses.
+ * connections ended under it. All of them are given up when nobody answers at any of the peer's
+ * addresses, when its last connection that ever answered falls silent, or when connections only end.
  */
 import { lookup } from 'node:dns/promises';
 import { ErrorCode, P2PStoreError } from '../../../core/errors.ts';
 import type { Segment } from '../../segment.ts';
-import { Outcome, REQUEST_FIELDS } from './messages.ts';
+import { type ConnectionEnd, Outcome, REQUEST_FIELDS } from './messages.ts';
 import type { Slice } from './slice.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
@@ -17,6 +18,10 @@ export interface PeerConnection {
   readonly worker: WorkerHandle;
   readonly hostAddress: string;
   isOpen: boolean;
+  /** Whether the peer has sent a byte on it. */
+  hasAnswered: boolean;
+  /** What it was doing is not tried again. */
+  isGivenUp: boolean;
   inflightBytes: number;
   inflightSlices: number;
   /** Why it ended, once it has. */
@@ -40,6 +45,8 @@ const BYTES_PER_CONNECTION = 2 * 1024 * 1024;
 const SLICES_PER_CONNECTION = 16;
 /** Connections that may end under one slice before its request fails. */
 const MAX_FAILURES = 3;
+/** Connections that may be lost one after the other, without a slice that was finished in between. */
+const MAX_LOST = 8;
 
 export class TcpPeer {
   readonly #segment: Segment;
@@ -48,13 +55,16 @@ export class TcpPeer {
   #queue: Slice[] = [];
   #queuedBytes = 0;
   #addresses: string[] = [];
-  #refusals = 0;
+  /** Lowered when the peer turns connections away while others serve. */
+  #connectionLimit: number;
+  #lostSinceDone = 0;
   #isResolving = false;
   #lastUsedMs: number = performance.now();
 
   constructor(segment: Segment, context: PeerContext) {
     this.#segment = segment;
     this.#context = context;
+    this.#connectionLimit = context.connectionsPerPeer;
   }
 
   get #name(): string {
@@ -125,18 +135,20 @@ export class TcpPeer {
       }
     }
     const wanted = Math.max(this.#queuedBytes / BYTES_PER_CONNECTION, this.#queue.length / SLICES_PER_CONNECTION);
-    const missing = Math.min(Math.ceil(wanted), this.#context.connectionsPerPeer) - this.#connections.size;
+    const missing = Math.min(Math.ceil(wanted), this.#connectionLimit) - this.#connections.size;
     for (let count = 0; count < missing; count++) this.#connect();
   }
 
   #connect(): void {
     const { id, worker } = this.#context.newConnection();
-    const hostAddress = this.#addresses[this.#refusals % this.#addresses.length] ?? this.#segment.host;
+    const hostAddress = this.#addresses[0] ?? this.#segment.host;
     const connection: PeerConnection = {
       id,
       worker,
       hostAddress,
       isOpen: false,
+      hasAnswered: false,
+      isGivenUp: false,
       inflightBytes: 0,
       inflightSlices: 0,
       closeReason: undefined,
@@ -148,32 +160,47 @@ export class TcpPeer {
   }
 
   onConnected(connection: PeerConnection): void {
+    if (connection.isGivenUp) return;
     connection.isOpen = true;
-    this.#refusals = 0;
     this.dispatch();
   }
 
-  onDisconnected(connection: PeerConnection, reason: string, wasConnected: boolean): void {
+  onDisconnected(connection: PeerConnection, reason: string, end: ConnectionEnd): void {
     connection.isOpen = false;
-    connection.closeReason = reason;
+    connection.closeReason ??= reason;
     this.#connections.delete(connection);
     this.#context.onConnectionEnded(connection);
-    if (wasConnected) {
-      // The results of its slices follow and queue them again.
-      if (this.#queue.length > 0) void this.#openConnections();
-      return;
+    const hasProven = [...this.#connections].some(({ hasAnswered }) => hasAnswered);
+    if (hasProven) {
+      if (end !== 'closed' && !connection.hasAnswered) this.#connectionLimit = this.#connections.size;
+    } else if (end === 'refused') {
+      this.#addresses = this.#addresses.filter((address) => address !== connection.hostAddress);
+      if (this.#connections.size > 0) return; // another one is on its way or open
+      if (this.#addresses.length === 0) this.#failQueue(reason);
+    } else if (end === 'stalled' || (end === 'lost' && ++this.#lostSinceDone >= MAX_LOST)) {
+      this.#giveUp(connection, reason);
     }
-    this.#refusals += 1;
-    if (this.#connections.size > 0) return; // another one is on its way or open
-    if (this.#refusals < this.#addresses.length) void this.#openConnections();
-    else this.#failQueue(reason);
+    // The results of its slices follow and queue them again.
+    if (this.#queue.length > 0) void this.#openConnections();
+  }
+
+  /** The peer does not work: all that it was asked for fails now, instead of one connection after the other. */
+  #giveUp(ended: PeerConnection, reason: string): void {
+    for (const connection of [ended, ...this.#connections]) {
+      connection.isOpen = false;
+      connection.isGivenUp = true;
+      connection.closeReason = reason;
+    }
+    this.#failQueue(reason);
+    this.disconnect();
   }
 
   #failQueue(reason: string, cause?: unknown): void {
     const failed = this.#queue;
     this.#queue = [];
     this.#queuedBytes = 0;
-    this.#refusals = 0;
+    this.#lostSinceDone = 0;
+    this.#connectionLimit = this.#context.connectionsPerPeer;
     this.#addresses = []; // a restarted peer may have another
     const error = new P2PStoreError(
       ErrorCode.PeerUnreachable,
@@ -194,10 +221,15 @@ export class TcpPeer {
     }
     if (outcome === Outcome.Disconnected) slice.failures += 1;
     const isLost = outcome === Outcome.Disconnected || outcome === Outcome.Unstarted;
+    if (outcome === Outcome.Done) this.#lostSinceDone = 0;
     if (outcome === Outcome.Done) progress.settle(slice);
     else if (outcome === Outcome.Canceled || (isLost && progress.isCanceled)) progress.settle(slice, 'canceled');
-    else if (isLost && !progress.hasFailed && slice.failures < MAX_FAILURES) this.#requeue(slice);
+    else if (isLost && this.#isWorthAnotherTry(slice)) this.#requeue(slice);
     else progress.settle(slice, this.#errorOf(slice, outcome));
+  }
+
+  #isWorthAnotherTry({ connection, failures, progress }: Slice): boolean {
+    return connection?.isGivenUp !== true && !progress.hasFailed && failures < MAX_FAILURES;
   }
 
   /** Servers of version 1 may serve one request a connection. */
@@ -238,11 +270,11 @@ export class TcpPeer {
   /** Drops the queued slices of cancelled requests and asks the workers to stop the others. */
   cancel(slices: readonly Slice[]): void {
     const canceled = new Set(slices);
-    const dropped = this.#queue.filter((slice) => canceled.has(slice));
+    const dropped = new Set(this.#queue.filter((slice) => canceled.has(slice)));
     this.#queue = this.#queue.filter((slice) => !canceled.has(slice));
     const inflight = new Map<PeerConnection, number[]>();
     for (const slice of slices) {
-      if (slice.connection === undefined || dropped.includes(slice)) continue;
+      if (slice.connection === undefined || dropped.has(slice)) continue;
       const ids = inflight.get(slice.connection);
       if (ids === undefined) inflight.set(slice.connection, [slice.id]);
       else ids.push(slice.id);

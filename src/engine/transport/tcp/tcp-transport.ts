@@ -132,8 +132,9 @@ export class TcpTransport implements Transport {
       const entry = this.#progress.get(request);
       if (entry === undefined) continue;
       entry.progress.isCanceled = true;
-      const open = entry.progress.slices.filter(({ id }) => this.#slices.has(id));
-      byPeer.set(entry.peer, [...(byPeer.get(entry.peer) ?? []), ...open]);
+      const slices = byPeer.get(entry.peer) ?? [];
+      byPeer.set(entry.peer, slices);
+      for (const slice of entry.progress.slices) if (this.#slices.has(slice.id)) slices.push(slice);
     }
     for (const [peer, slices] of byPeer) peer.cancel(slices);
   }
@@ -176,11 +177,16 @@ export class TcpTransport implements Transport {
         entry?.peer.onConnected(entry.connection);
         break;
       }
+      case 'answered': {
+        const entry = this.#connections.get(message.connectionId);
+        if (entry !== undefined) entry.connection.hasAnswered = true;
+        break;
+      }
       case 'disconnected': {
         const entry = this.#connections.get(message.connectionId);
-        const { reason, wasConnected } = message;
+        const { reason, end } = message;
         this.#options.logger.debug({ reason, host: entry?.connection.hostAddress }, 'data connection ended');
-        entry?.peer.onDisconnected(entry.connection, reason, wasConnected);
+        entry?.peer.onDisconnected(entry.connection, reason, end);
         break;
       }
       case 'memory-fault':

@@ -21,6 +21,7 @@ export class WorkerHandle {
       workerData: setup,
       transferList: setup.siblings as MessagePort[],
       name: 'p2pstore-io',
+      execArgv: [], // some options of the process, as --input-type, are none for a worker
     });
     this.#worker.on('message', (message: FromWorker) => {
       if (message.kind === 'answer') this.#onAnswer(message);
