@@ -11,8 +11,14 @@ import type { OutputEvent } from './output.ts';
 const SCRIPT = path.join(import.meta.dirname, '../../bin/p2pstore');
 /** How long a child may take to unregister and end before it is killed. */
 const STOP_MS = 10_000;
-/** The last words of a child, for the message when it fails. */
-const STDERR_CHARACTERS_MAX = 4_000;
+/** Lines that a child wrote last, for the message when it fails. */
+const LAST_WORDS_MAX = 3;
+
+export interface DemoListeners {
+  readonly onEvent?: (event: OutputEvent) => void;
+  /** Gets every line that the process writes to its standard error. */
+  readonly onLog?: (line: string) => void;
+}
 
 export class DemoChild implements AsyncDisposable {
   readonly label: string;
@@ -21,19 +27,20 @@ export class DemoChild implements AsyncDisposable {
   readonly #events = new Map<string, OutputEvent>();
   readonly #waiting = new Set<() => void>();
   readonly #onEvent: (event: OutputEvent) => void;
-  #stderr = '';
+  #lastWords: string[] = [];
   #isGone = false;
 
   /** Starts `p2pstore` with `args`. It stops at the latest when this process ends, as that closes its standard input. */
-  constructor(label: string, args: readonly string[], onEvent: (event: OutputEvent) => void = () => {}) {
+  constructor(label: string, args: readonly string[], listeners: DemoListeners = {}) {
     this.label = label;
-    this.#onEvent = onEvent;
+    this.#onEvent = listeners.onEvent ?? (() => {});
     this.#process = spawn(process.execPath, [SCRIPT, ...args, '--json', '--until-stdin-ends'], {
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     this.#process.stdin.on('error', () => {}); // it ended before it was told to
-    this.#process.stderr.setEncoding('utf8').on('data', (text: string) => {
-      this.#stderr = (this.#stderr + text).slice(-STDERR_CHARACTERS_MAX);
+    createInterface({ input: this.#process.stderr }).on('line', (line) => {
+      this.#lastWords = [...this.#lastWords, line].slice(-LAST_WORDS_MAX);
+      listeners.onLog?.(`${label}: ${line}`);
     });
     createInterface({ input: this.#process.stdout }).on('line', (line) => this.#take(line));
     this.#exited = new Promise((resolve) => {
@@ -43,7 +50,7 @@ export class DemoChild implements AsyncDisposable {
         resolve();
       };
       this.#process.once('close', onGone).once('error', (error) => {
-        this.#stderr += error.message;
+        this.#lastWords.push(error.message);
         onGone();
       });
     });
@@ -91,10 +98,13 @@ export class DemoChild implements AsyncDisposable {
   }
 
   #goneError(): P2PStoreError {
-    const lastWords = this.#stderr.trim().split('\n').slice(-3).join('; ');
-    return new P2PStoreError(ErrorCode.Closed, `Cannot go on: ${this.label} ended early: ${lastWords || 'no word'}`, {
-      resource: this.label,
-    });
+    return new P2PStoreError(
+      ErrorCode.Closed,
+      `Cannot go on: ${this.label} ended early: ${this.#lastWords.join('; ') || 'no word'}`,
+      {
+        resource: this.label,
+      },
+    );
   }
 }
 

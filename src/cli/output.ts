@@ -47,6 +47,7 @@ export interface OutputOptions {
 const REDRAW_MS = 200;
 /** Progress as whole lines goes to a log file, where few are wanted. */
 const PLAIN_PROGRESS_MS = 5_000;
+/** For a terminal that does not know its width, or says 0. */
 const COLUMNS_DEFAULT = 80;
 
 export class Output {
@@ -143,7 +144,7 @@ export class Output {
 
   #drawLine(text: string): void {
     // A full line would wrap, and the next redraw would not reach its first half.
-    const columns = Math.max(1, (this.#stdout.columns ?? COLUMNS_DEFAULT) - 1);
+    const columns = (this.#stdout.columns || COLUMNS_DEFAULT) - 1;
     this.#stdout.write(`\r\x1b[2K${text.slice(0, columns)}`);
     this.#isLineDrawn = true;
   }

@@ -1,5 +1,5 @@
 import { abortable } from '../core/abort.ts';
-import type { P2PStore } from '../store/p2p-store.ts';
+import type { P2PStore } from '../index.ts';
 import type { CommandContext } from './command.ts';
 import { createLineLogger } from './line-logger.ts';
 
@@ -12,7 +12,7 @@ export type { P2PStore };
 export async function openStore({ config, output }: CommandContext, signal: AbortSignal): Promise<P2PStore> {
   const { metadataUri, segmentName, nicMatrix, etcd, logLevel } = config;
   // Loaded late: `--help` and the demo need nothing of it.
-  const { newP2PStore } = await import('../store/p2p-store.ts');
+  const { newP2PStore } = await import('../index.ts');
   const opening = newP2PStore(metadataUri, segmentName, nicMatrix, {
     etcd,
     ...(logLevel === undefined ? {} : { logger: createLineLogger(logLevel, (line) => output.log(line)) }),

@@ -25,7 +25,7 @@ export const demoCommand: Command = {
   description:
     'Makes a safetensors checkpoint in a temporary folder, publishes it from one process, pulls it into four others at once, ' +
     'compares all of them with the file, prints who got what from whom, and removes everything. ' +
-    'Needs no server, and room for five such files in the temporary folder.',
+    'Without --metadata it needs no server: its records are in that folder too.',
   operands: [],
   options: OPTION_KEYS,
   examples: [
@@ -104,7 +104,10 @@ async function publishAndPull(stage: Stage, own: (child: DemoChild) => DemoChild
   const name = `${path.basename(folder)}/checkpoint.safetensors`;
   const { size: fileBytes } = await fs.stat(checkpoint);
 
-  const seed = own(new DemoChild('seed', ['publish', checkpoint, '--name', name, ...common]));
+  const onLog = (line: string): void => {
+    if (config.logLevel !== undefined) output.log(line);
+  };
+  const seed = own(new DemoChild('seed', ['publish', checkpoint, '--name', name, ...common], { onLog }));
   const registered = await seed.event('registered', signal);
   output.event(registered, `Process "seed" serves it as ${name}.`);
 
@@ -113,9 +116,11 @@ async function publishAndPull(stage: Stage, own: (child: DemoChild) => DemoChild
   const peers = Array.from({ length: config.peers }, (_, index) => {
     const label = `peer-${index + 1}`;
     const file = path.join(folder, `${label}.safetensors`);
-    const child = new DemoChild(label, ['get', name, '--output', file, '--seed', ...common], (event) => {
+    const onEvent = (event: OutputEvent): void => {
       if (event.event === 'progress') progress.update(label, event.bytes ?? 0, event.sources ?? 0);
-    });
+    };
+    const args = ['get', name, '--output', file, '--seed', ...common];
+    const child = new DemoChild(label, args, { onEvent, onLog });
     return { child: own(child), file };
   });
   const completions = await Promise.all(peers.map(({ child }) => child.event('complete', signal)));

@@ -1,7 +1,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { ErrorCode, P2PStoreError } from '../../core/errors.ts';
-import type { DownloadSource } from '../../swarm/download-types.ts';
+import type { DownloadSource } from '../../index.ts';
 import { forEachBounded } from '../bounded.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { openDeadline } from '../deadline.ts';
@@ -47,7 +47,6 @@ async function runGet(context: CommandContext): Promise<ExitCode> {
   await pull(context, store, { name, items, bytes, signal: deadline.signal });
   deadline[Symbol.dispose]();
   if (config.seed) await serveUntilInterrupted(context, { roots: [name], objects: items.length, bytes });
-  await store.close();
   return ExitCode.Done;
 }
 

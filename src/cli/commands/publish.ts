@@ -48,7 +48,6 @@ async function runPublish(context: CommandContext): Promise<ExitCode> {
     `Registered ${formatCount(plan.items.length, 'object')}, ${formatBytes(bytes)}, in ${formatSeconds(seconds)}.`,
   );
   await serveUntilInterrupted(context, { roots: plan.roots, objects: plan.items.length, bytes });
-  await store.close();
   return ExitCode.Done;
 }
 
