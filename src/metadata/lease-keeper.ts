@@ -132,7 +132,8 @@ export class LeaseKeeper implements AsyncDisposable {
       } catch (error) {
         if (signal.aborted) return;
         this.#logger.warn({ leaseId: this.#leaseId, failures, error }, 'lease not renewed');
-        delayMs = Math.min(backoffMs(failures, RETRY), this.#requestedTtlMs / 3);
+        // Several tries fit in what is left of the lease, so that a store that comes back finds it renewed in time.
+        delayMs = Math.min(backoffMs(failures, RETRY), this.#requestedTtlMs / 10);
         failures += 1;
       }
     }

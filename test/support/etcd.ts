@@ -110,11 +110,21 @@ export class EtcdMember {
   }
 
   /** Calls etcd's JSON gateway, which needs no client of ours. */
-  async post(route: string, body: object): Promise<Record<string, unknown>> {
-    const response = await fetch(`http://${this.endpoint}/v3/${route}`, { method: 'POST', body: JSON.stringify(body) });
+  async post(route: string, body: object, token?: string): Promise<Record<string, unknown>> {
+    const response = await fetch(`http://${this.endpoint}/v3/${route}`, {
+      method: 'POST',
+      body: JSON.stringify(body),
+      ...(token !== undefined && { headers: { authorization: token } }),
+    });
     const answer = (await response.json()) as Record<string, unknown>;
     if (!response.ok) throw new Error(`etcd refused ${route}: ${JSON.stringify(answer)}`);
     return answer;
+  }
+
+  /** Makes etcd forget every token of `root`, as it does when they expire. A restart alone brings them back. */
+  async forgetTokens(password: string): Promise<void> {
+    const { token } = await this.post('auth/authenticate', { name: 'root', password });
+    await this.post('auth/user/changepw', { name: 'root', password }, String(token));
   }
 
   async isLeader(): Promise<boolean> {

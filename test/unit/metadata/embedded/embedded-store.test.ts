@@ -45,7 +45,7 @@ const show = ({ key: name, value, revision }: Entry): string =>
 
 /** Carries one step out; returns what it told, in a form that can be compared. */
 async function perform(store: MetadataStore, leases: string[], taken: Step): Promise<unknown> {
-  const leaseAt = (index: number): string => leases[index] ?? '999';
+  const leaseAt = (index: number): string => leases[index % leases.length] ?? '999';
   switch (taken.kind) {
     case 'commit': {
       const entries = new Map((await store.list('')).entries.map((entry) => [entry.key, entry]));
@@ -84,6 +84,10 @@ describe('EmbeddedMetadataStore', () => {
         await using memory = new InMemoryMetadataStore(`memory:${randomUUID()}`, clock);
         await using embedded = await EmbeddedMetadataStore.open(folder.file(randomUUID()), { clock });
         const leases: [string[], string[]] = [[], []];
+        for (const ttlMs of [50, 150, 1000]) {
+          leases[0].push(await memory.grantLease(ttlMs));
+          leases[1].push(await embedded.grantLease(ttlMs));
+        }
         for (const taken of steps) {
           if (taken.kind === 'time') clock.jump(taken.ms);
           expect(await perform(embedded, leases[1], taken)).toEqual(await perform(memory, leases[0], taken));
