@@ -40,7 +40,7 @@ const directory = mkdtempSync(path.join(os.tmpdir(), 'p2pstore-bench-'));
 const metadata = `local:${path.join(directory, 'metadata')}`;
 
 function program(name: string, ...args: string[]): Child {
-  return Child.program(new URL(`data-plane/${name}.ts`, import.meta.url).pathname, [String(sizeBytes), metadata, ...args]);
+  return Child.program(`data-plane/${name}`, [String(sizeBytes), metadata, ...args]);
 }
 
 /** Runs the receiving side's command and adds what the serving side spent meanwhile. */
@@ -57,7 +57,7 @@ async function both(receiver: Child, server: Child, command: string): Promise<Sa
 
 async function openCases(): Promise<{ cases: Case[]; children: Child[] }> {
   const binary = path.join(directory, 'ceiling');
-  execFileSync('gcc', ['-O2', '-pthread', new URL('native/ceiling.c', import.meta.url).pathname, '-o', binary]);
+  execFileSync('gcc', ['-O2', '-pthread', path.resolve('bench/native/ceiling.c'), '-o', binary]);
   const ceiling = new Child(binary, [String(sizeBytes)]);
   await ceiling.receive();
   const server = program('engine-server');
@@ -92,7 +92,7 @@ async function openCases(): Promise<{ cases: Case[]; children: Child[] }> {
         await server.ask('busy');
         const sample = await client.ask<Sample>(`read 4 ${SHARD_BYTES}`);
         await server.ask('idle');
-        return { ...sample, cpuSeconds: Number.NaN };
+        return { seconds: sample.seconds, cpuSeconds: Number.NaN };
       },
     },
   );

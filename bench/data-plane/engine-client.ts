@@ -1,5 +1,5 @@
 /** READs BYTES from the server's segment: `read CONNECTIONS REQUEST_BYTES BATCH` answers with seconds. */
-import { allocate, TransferEngine, type TransferRequest } from 'p2p-store';
+import { allocate, TransferEngine, type TransferRequest } from '../../src/index.ts';
 import { announce, answerLines } from '../support/child.ts';
 
 const [sizeBytes, metadata, segmentName, remoteAddress] = [

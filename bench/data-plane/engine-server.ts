@@ -1,5 +1,5 @@
 /** Serves BYTES of touched memory to the benchmark; `busy` blocks its main thread 900 ms of every second. */
-import { allocate, TransferEngine } from 'p2p-store';
+import { allocate, TransferEngine } from '../../src/index.ts';
 import { announce, answerLines } from '../support/child.ts';
 
 const sizeBytes = Number(process.argv[2]);

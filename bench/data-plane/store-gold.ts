@@ -1,5 +1,5 @@
-/** Registers one object of BYTES and serves it. Says so once its digests are known, so that pulls measure transfers. */
-import { allocate, P2PStore } from 'p2p-store';
+/** Registers one object of BYTES and serves it. The round that warms up ends after its digests are known. */
+import { allocate, P2PStore } from '../../src/index.ts';
 import { announce, answerLines } from '../support/child.ts';
 
 const sizeBytes = Number(process.argv[2]);
@@ -14,11 +14,6 @@ for (let index = 0, x = 1; index < words.length; index++) {
 }
 const store = await P2PStore.open(metadata, `127.0.0.1:${process.pid}`);
 await store.register('object', [region], [sizeBytes], 64 * MIB, '*');
-for (;;) {
-  const { sources } = await store.status('object');
-  if (sources.every(({ progress }) => progress?.digestedPieces === progress?.pieces)) break;
-  await new Promise((resolve) => setTimeout(resolve, 50));
-}
 announce({ first: words[0], last: words.at(-1) });
 
 await answerLines(async () => {

@@ -1,5 +1,5 @@
 /** Pulls the object into touched memory: `pull VERIFY` answers with seconds. */
-import { allocate, P2PStore } from 'p2p-store';
+import { allocate, P2PStore } from '../../src/index.ts';
 import { announce, answerLines } from '../support/child.ts';
 
 const sizeBytes = Number(process.argv[2]);

@@ -14,9 +14,9 @@ export class Child implements AsyncDisposable {
     this.#iterator = this.#lines[Symbol.asyncIterator]();
   }
 
-  /** A TypeScript program of the benchmark, run by tsx. */
+  /** A compiled program of the benchmark, given by its path from the compiled folder. */
   static program(path: string, args: readonly string[] = []): Child {
-    return new Child(process.execPath, ['--import', 'tsx', path, ...args]);
+    return new Child(process.execPath, [new URL(`../${path}.js`, import.meta.url).pathname, ...args]);
   }
 
   get pid(): number {
