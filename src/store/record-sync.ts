@@ -3,6 +3,7 @@
  * each write is tried at once, and when it fails for the time being it is tried again behind the scenes until it
  * succeeds, the object is taken back, or another object has taken the name.
  */
+import { setMaxListeners } from 'node:events';
 import { abortable, sleep } from '../core/abort.ts';
 import { backoffMs } from '../core/backoff.ts';
 import { ErrorCode, isP2PStoreError, P2PStoreError } from '../core/errors.ts';
@@ -34,6 +35,7 @@ export class RecordSync {
   constructor({ directory, logger }: RecordSyncOptions) {
     this.#directory = directory;
     this.#logger = logger;
+    setMaxListeners(0, this.#closed.signal); // one listener a retry
   }
 
   /**

@@ -1,4 +1,5 @@
 /** Serves what this store has to its peers: availability, digests, second looks and status. No bytes of objects. */
+import { setMaxListeners } from 'node:events';
 import http2 from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import type { MessageInitShape } from '@bufbuild/protobuf';
@@ -75,6 +76,7 @@ export class PeerService implements AsyncDisposable {
     const { host = '0.0.0.0', port = 0, logger = silentLogger, sessionsMax = 1_024 } = options;
     const served = new Map<string, Served>();
     const shutdown = new AbortController();
+    setMaxListeners(0, shutdown.signal); // one listener a request, and eleven at once are no leak
     const hooks: Hooks = { statusOf: () => undefined };
     const handler = connectNodeAdapter({
       routes: (router) => {
