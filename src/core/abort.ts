@@ -21,12 +21,17 @@ export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | un
   }
 }
 
-/** Waits `delayMs` of real time without holding the process. Rejects with `signal.reason` on abort. */
-export function sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
-  return abortable(
-    new Promise((resolve) => {
-      setTimeout(resolve, delayMs).unref();
-    }),
-    signal,
-  );
+/** Waits `delayMs` of real time; holds the process, as any call under way does. Rejects with `signal.reason` on abort. */
+export async function sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    await abortable(
+      new Promise((resolve) => {
+        timer = setTimeout(resolve, delayMs);
+      }),
+      signal,
+    );
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -106,8 +106,8 @@ export class Neighbours {
       return !this.#known.has(source.segment) && (left === undefined || !isSamePlace(left, source));
     });
     for (const source of this.#choose(candidates)) {
-      this.#input.events.onJoined(source);
       this.#follow(source, 0);
+      this.#input.events.onJoined(source);
     }
   }
 
