@@ -12,6 +12,8 @@ export interface DownloadReportInput {
   /** Least time between two calls of `onProgress`, in ms. */
   readonly intervalMs: number;
   readonly onProgress: ((progress: DownloadProgress) => void) | undefined;
+  /** `onProgress` threw. */
+  readonly onError: (error: unknown) => void;
 }
 
 /** Tells the caller, and peers that ask for the status, how a download goes. */
@@ -39,7 +41,11 @@ export class DownloadReport {
     const nowMs = clock.nowMs();
     if (onProgress === undefined || nowMs - this.#toldMs < intervalMs) return;
     this.#toldMs = nowMs;
-    onProgress(this.progress());
+    try {
+      onProgress(this.progress());
+    } catch (error) {
+      this.#input.onError(error);
+    }
   }
 
   progress(): DownloadProgress {

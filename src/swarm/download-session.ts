@@ -83,6 +83,7 @@ export class DownloadSession {
       verified: this.#isVerifying ? layout.digestAlgorithm : 'none',
       intervalMs: this.#options.progressIntervalMs,
       onProgress: input.onProgress,
+      onError: (error) => this.#finish(error),
     });
     this.#verifier = new PieceVerifier(this.#object, input.digester, {
       onVerified: (arrived) => this.#onVerified(arrived),

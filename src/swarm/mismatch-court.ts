@@ -1,4 +1,5 @@
 /** Decides whose fault a wrong piece is. A source is asked to look again; who lies or fails twice is banned. */
+import { setMaxListeners } from 'node:events';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import { Verdict } from './gen/p2pstore/peer/v1/peer_pb.ts';
@@ -32,6 +33,7 @@ export class MismatchCourt {
 
   constructor(input: MismatchCourtInput) {
     this.#input = input;
+    setMaxListeners(0, this.#closed.signal); // one for each open question
   }
 
   /**
@@ -48,8 +50,7 @@ export class MismatchCourt {
     const times = (this.#mismatches.get(piece) ?? 0) + 1;
     this.#mismatches.set(piece, times);
     const [source] = sources;
-    if (writers.length === 1 && source !== undefined)
-      this.#open(`${source.segment} ${piece}`, this.#try(source, piece, seen));
+    if (writers.length === 1 && source !== undefined) this.#charge(source, piece, seen);
     if (times < mismatchesMax) return undefined;
     const { name } = this.#input.object.layout;
     const segment = writers.join(' ');
@@ -62,13 +63,24 @@ export class MismatchCourt {
 
   /** A source failed to send a piece: finds out whether its memory can still be read. One question at a time. */
   suspect(source: SourceInfo, piece: number): void {
-    if (this.#trials.has(source.segment)) return;
-    this.#open(source.segment, this.#question(source, piece));
+    const key = `question ${source.segment}`;
+    if (!this.#trials.has(key)) this.#open(key, this.#question(source, piece));
   }
 
   async close(): Promise<void> {
     this.#closed.abort(new Error('the download has ended'));
     await Promise.allSettled(this.#trials.values());
+  }
+
+  /** A replica that sends a second wrong piece before it has answered for the first is not asked any more. */
+  #charge(source: SourceInfo, piece: number, seen: Uint8Array): void {
+    const key = source.role === 'gold' ? `trial ${source.segment} ${piece}` : `trial ${source.segment}`;
+    if (this.#trials.has(key)) this.#ban(source);
+    else this.#open(key, this.#try(source, piece, seen));
+  }
+
+  #ban(source: SourceInfo): void {
+    this.#input.cancel(this.#input.scheduler.ban(source.segment), 'the source sends wrong bytes');
   }
 
   #open(key: string, trial: Promise<void>): void {
@@ -90,7 +102,7 @@ export class MismatchCourt {
     const strikes = (this.#strikes.get(source.segment) ?? 0) + (verdict === Verdict.INTACT ? 1 : 2);
     this.#strikes.set(source.segment, strikes);
     if (strikes < strikesMax[source.role]) scheduler.addPiece(source.segment, piece);
-    else this.#input.cancel(scheduler.ban(source.segment), 'the source sends wrong bytes');
+    else this.#ban(source);
   }
 
   async #question(source: SourceInfo, piece: number): Promise<void> {

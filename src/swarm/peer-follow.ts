@@ -54,6 +54,9 @@ class PendingChanges {
         if (!this.#wantsDigests) return;
         this.#digests.add(change.piece);
         break;
+      case 'root':
+      case 'state':
+        break; // every message tells them
     }
     this.wake();
   }

@@ -1,9 +1,12 @@
+import { truncate, writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { ErrorCode } from '../../src/core/errors.ts';
+import { mapFile } from '../../src/memory/map-file.ts';
 import { eventually } from '../support/eventually.ts';
 import { expectSameBytes } from '../support/patterned-memory.ts';
 import { layoutOf, pieceSizeBytes, TestSwarm } from '../support/swarm-nodes.ts';
+import { makeTemporaryFolder } from '../support/temporary-folder.ts';
 
 const layout = layoutOf(40 * pieceSizeBytes);
 
@@ -47,6 +50,24 @@ describe('downloadObject(), when sources fail', () => {
     gold.object.markDamaged('the file was truncated');
     await expect(done).rejects.toMatchObject({ code: ErrorCode.MemoryFault });
     await expect(done).rejects.toThrow(gold.segment);
+  });
+
+  test('rejects with P2P_MEMORY_FAULT when the file of the only source was truncated', async () => {
+    await using folder = await makeTemporaryFolder();
+    const path = folder.file('weights');
+    await writeFile(path, Buffer.alloc(layout.totalSize, 0x11));
+    await using mapping = await mapFile(path);
+    await using swarm = new TestSwarm();
+    const range = { address: Number(mapping.address), lengthBytes: layout.totalSize, access: 'guarded' as const };
+    const gold = await swarm.open(layout, 'gold', [range]);
+    await gold.digest();
+    gold.list();
+    await truncate(path, 10 * pieceSizeBytes);
+    const receiver = await swarm.open(layout, 'replica');
+    const done = receiver.download();
+    await expect(done).rejects.toMatchObject({ code: ErrorCode.MemoryFault });
+    await expect(done).rejects.toThrow(gold.segment);
+    expect(gold.object.state.tag).toBe('damaged');
   });
 
   test('rejects with P2P_NO_SOURCE, naming what is missing, when the only source is killed', async () => {

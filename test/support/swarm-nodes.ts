@@ -84,13 +84,14 @@ export class SwarmNode implements AsyncDisposable {
     { directory, pool }: { readonly directory: TestDirectory; readonly pool: DigestPool },
     layout: ObjectLayout,
     role: 'gold' | 'replica',
-    sizes: readonly number[] = [layout.totalSize],
+    sizes: readonly (number | MemoryRange)[] = [layout.totalSize],
   ): Promise<SwarmNode> {
     const engine = await openEngine();
     const peers = await PeerService.open({ host: '127.0.0.1' });
     const memory = allocateBytes(Math.max(layout.totalSize, 1));
     let address = Number(memory.address);
     const ranges: MemoryRange[] = sizes.map((lengthBytes) => {
+      if (typeof lengthBytes !== 'number') return lengthBytes;
       address += lengthBytes;
       return { address: address - lengthBytes, lengthBytes, access: 'direct' };
     });
@@ -156,7 +157,11 @@ export class TestSwarm implements AsyncDisposable {
   readonly pool: DigestPool = DigestPool.open({ workers: 1 });
   readonly #nodes: SwarmNode[] = [];
 
-  async open(layout: ObjectLayout, role: 'gold' | 'replica', sizes?: readonly number[]): Promise<SwarmNode> {
+  async open(
+    layout: ObjectLayout,
+    role: 'gold' | 'replica',
+    sizes?: readonly (number | MemoryRange)[],
+  ): Promise<SwarmNode> {
     const node = await SwarmNode.open(this, layout, role, sizes);
     this.#nodes.push(node);
     return node;
