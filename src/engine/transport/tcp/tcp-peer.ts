@@ -55,7 +55,7 @@ export class TcpPeer {
   #queue: Slice[] = [];
   #queuedBytes = 0;
   #addresses: string[] = [];
-  /** Lowered when the peer turns connections away while others serve. */
+  /** Lowered when the peer turns connections away. */
   #connectionLimit: number;
   #lostSinceDone = 0;
   #isResolving = false;
@@ -171,17 +171,28 @@ export class TcpPeer {
     this.#connections.delete(connection);
     this.#context.onConnectionEnded(connection);
     const hasProven = [...this.#connections].some(({ hasAnswered }) => hasAnswered);
-    if (hasProven) {
-      if (end !== 'closed' && !connection.hasAnswered) this.#connectionLimit = this.#connections.size;
-    } else if (end === 'refused') {
+    if (this.#wasTurnedAway(connection) && (end === 'lost' || (hasProven && end !== 'closed'))) {
+      this.#connectionLimit = Math.max(1, this.#connections.size);
+    }
+    if (!hasProven) this.#onNoneProven(connection, reason, end);
+    const isAnotherOnItsWay = end === 'refused' && this.#connections.size > 0;
+    // The results of its slices follow and queue them again.
+    if (this.#queue.length > 0 && !isAnotherOnItsWay) void this.#openConnections();
+  }
+
+  /** A connection ended, and no other one has had an answer yet. */
+  #onNoneProven(connection: PeerConnection, reason: string, end: ConnectionEnd): void {
+    if (end === 'refused') {
       this.#addresses = this.#addresses.filter((address) => address !== connection.hostAddress);
-      if (this.#connections.size > 0) return; // another one is on its way or open
-      if (this.#addresses.length === 0) this.#failQueue(reason);
+      if (this.#addresses.length === 0 && this.#connections.size === 0) this.#failQueue(reason);
     } else if (end === 'stalled' || (end === 'lost' && ++this.#lostSinceDone >= MAX_LOST)) {
       this.#giveUp(connection, reason);
     }
-    // The results of its slices follow and queue them again.
-    if (this.#queue.length > 0) void this.#openConnections();
+  }
+
+  /** A server of version 1 refuses an address in the same way, so there it says nothing about the connection. */
+  #wasTurnedAway({ hasAnswered }: PeerConnection): boolean {
+    return !hasAnswered && this.#segment.protocolVersion === 2;
   }
 
   /** The peer does not work: all that it was asked for fails now, instead of one connection after the other. */
@@ -219,7 +230,9 @@ export class TcpPeer {
       connection.inflightSlices -= 1;
       if (this.#segment.protocolVersion === 1) this.#retire(connection);
     }
-    if (outcome === Outcome.Disconnected) slice.failures += 1;
+    // A connection that was turned away is not the slice's fault.
+    const isCharged = connection === undefined || !this.#wasTurnedAway(connection);
+    if (outcome === Outcome.Disconnected && isCharged) slice.failures += 1;
     const isLost = outcome === Outcome.Disconnected || outcome === Outcome.Unstarted;
     if (outcome === Outcome.Done) this.#lostSinceDone = 0;
     if (outcome === Outcome.Done) progress.settle(slice);
