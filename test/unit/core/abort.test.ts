@@ -68,9 +68,14 @@ describe('sleep', () => {
     await expect(sleeping).rejects.toBe('enough');
   });
 
-  test('does not hold the process', () => {
-    const before = process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
-    void sleep(3_600_000);
-    expect(process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout')).toHaveLength(before);
+  test('holds the process until it ends, and no longer', async () => {
+    const countTimers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+    const before = countTimers();
+    const controller = new AbortController();
+    const sleeping = sleep(3_600_000, controller.signal);
+    expect(countTimers()).toBe(before + 1);
+    controller.abort('enough');
+    await expect(sleeping).rejects.toBe('enough');
+    expect(countTimers()).toBe(before);
   });
 });
