@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { abortable } from '../core/abort.ts';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { ANY_LOCATION } from '../engine/nic-priority-matrix.ts';
@@ -91,6 +92,7 @@ class Pull {
     const { metadata, reader, directory, engine, peerClient, segmentName } = this.#parts;
     const { generation } = this.#local.record;
     const signal = AbortSignal.any([this.#request.signal, this.#superseded.signal]);
+    setMaxListeners(0, signal); // each piece in flight listens
     signal.throwIfAborted();
     const onSuperseded = (): void => this.#superseded.abort(supersededError(name));
     const watched = { metadata, reader, name, generation, ownSegment: segmentName, onSuperseded, signal };

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { abortable } from '../core/abort.ts';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { Gate } from '../core/gate.ts';
@@ -253,8 +254,9 @@ export class P2PStore implements AsyncDisposable {
   #run<T>(signal: AbortSignal | undefined, work: (either: AbortSignal) => Promise<T>): Promise<T> {
     return this.#gate.run(async () => {
       signal?.throwIfAborted();
-      const closing = this.#closing.signal;
-      return await work(signal === undefined ? closing : AbortSignal.any([signal, closing]));
+      const either = AbortSignal.any(signal === undefined ? [this.#closing.signal] : [signal, this.#closing.signal]);
+      setMaxListeners(0, either); // one for each of many waits at once is no leak
+      return await work(either);
     });
   }
 
