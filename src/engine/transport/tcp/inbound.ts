@@ -1,4 +1,4 @@
-import type { MessagePort } from 'node:worker_threads';
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { errno } from '../../../native/libc.ts';
 import { Scratch } from '../../../native/scratch.ts';
 import {
@@ -133,7 +133,13 @@ export class Inbound {
       this.#listener = undefined;
     }
     for (const connection of this.#connections) connection.close();
-    for (const sibling of this.#options.siblings) sibling.close();
+    for (const sibling of this.#options.siblings) {
+      // Sockets that were dealt to this worker and not adopted yet have no other owner.
+      for (let dealt = receiveMessageOnPort(sibling); dealt !== undefined; dealt = receiveMessageOnPort(sibling)) {
+        closeSocket(dealt.message as number);
+      }
+      sibling.close();
+    }
     this.#slots.free();
     this.#sink.free();
   }

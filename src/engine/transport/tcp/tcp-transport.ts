@@ -239,7 +239,9 @@ export class TcpTransport implements Transport {
   async #close(): Promise<void> {
     clearInterval(this.#idleTimer);
     this.cancel([...this.#progress.keys()]);
-    await Promise.all(this.#workers.map((worker) => worker.stop()));
+    const [listening, ...others] = this.#workers;
+    await listening?.stop(); // first, so that it deals no more sockets to the others
+    await Promise.all(others.map((worker) => worker.stop()));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
