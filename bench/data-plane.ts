@@ -3,13 +3,14 @@
  * same minutes: our C program with blocking sockets, and memcpy. Every round measures each case
  * once, so that a slow minute is slow for all. Memory was touched before.
  *
- *   npm run bench:data-plane -- [--runs 7] [--bytes 1073741824]
+ *   npm run bench:data-plane -- [--runs 7] [--bytes 1073741824] [--chart docs/images/data-plane.svg]
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { drawBarChart } from './support/bar-chart.ts';
 import { Child } from './support/child.ts';
 import { printTable, writeReport } from './support/report.ts';
 import { median } from './support/statistics.ts';
@@ -33,7 +34,9 @@ interface Case {
 const MIB = 1024 * 1024;
 const SHARD_BYTES = 64 * MIB;
 
-const { values } = parseArgs({ options: { runs: { type: 'string' }, bytes: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { runs: { type: 'string' }, bytes: { type: 'string' }, chart: { type: 'string' } },
+});
 const runs = Number(values.runs ?? 7);
 const sizeBytes = Number(values.bytes ?? 1024 * MIB);
 const directory = mkdtempSync(path.join(os.tmpdir(), 'p2pstore-bench-'));
@@ -129,6 +132,20 @@ async function main(): Promise<void> {
       };
     }),
   );
+  if (values.chart !== undefined) {
+    const bars = cases
+      .filter(({ name }) => !name.startsWith('memcpy'))
+      .map(({ name, ceiling }) => {
+        const rates = (samples.get(name) ?? []).map(({ seconds }) => gigabytes / seconds);
+        const spread = { min: Math.min(...rates), max: Math.max(...rates) };
+        return { label: name, value: median(rates), ...spread, isReference: ceiling === undefined };
+      });
+    mkdirSync(path.dirname(values.chart), { recursive: true });
+    writeFileSync(
+      values.chart,
+      drawBarChart('1 GiB between two processes over loopback TCP', 'GB/s, median and spread', bars),
+    );
+  }
   writeReport('data-plane', { sizeBytes, runs, samples: Object.fromEntries(samples) });
 }
 

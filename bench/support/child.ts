@@ -27,7 +27,7 @@ export class Child implements AsyncDisposable {
   async receive<T>(): Promise<T> {
     const { value, done } = await this.#iterator.next();
     if (done === true) throw new Error(`${this.#process.spawnargs.join(' ')} ended without an answer`);
-    return JSON.parse(value as string) as T;
+    return JSON.parse(value) as T;
   }
 
   ask<T>(line: string): Promise<T> {
