@@ -24,7 +24,6 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/swarm/download-options.ts': 'test/integration/swarm/download-object.test.ts',
   'src/swarm/download-report.ts': 'test/integration/swarm/download-object.test.ts',
   'src/swarm/download-session.ts': 'test/integration/swarm/download-object.test.ts',
-  'src/swarm/guarded-sessions.ts': 'test/unit/swarm/peer-service.test.ts',
   'src/swarm/mismatch-court.ts': 'test/fault/swarm-faults.test.ts',
   'src/swarm/neighbours.ts': 'test/integration/swarm/download-object.test.ts',
   'src/swarm/peer-client.ts': 'test/unit/swarm/peer-service.test.ts',

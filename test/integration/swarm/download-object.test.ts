@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { ErrorCode } from '../../../src/core/errors.ts';
+import { type LogFields, silentLogger } from '../../../src/observability/logger.ts';
 import type { DownloadProgress } from '../../../src/swarm/download-types.ts';
 import type { PieceEngine } from '../../../src/swarm/piece-fetch.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -107,9 +108,15 @@ describe('downloadObject()', () => {
     liar.memory.bytes.fill(0xbb);
     liar.list();
     const receiver = await swarm.open(layout, 'replica');
-    const result = await receiver.download();
+    const accused: unknown[] = [];
+    const warn = (fields: LogFields, message: string): void => {
+      if (message === 'piece has the wrong digest') accused.push(fields['segments']);
+    };
+    const options = { scheduler: { copiesMax: 1 } }; // of two writers nobody knows who it was
+    const result = await receiver.download({ logger: { ...silentLogger, warn }, options });
     expectSameBytes(receiver.memory.bytes, gold.memory.bytes);
     expect(result.sources.map(({ segment }) => segment)).toEqual([gold.segment]);
+    expect(accused).toContainEqual([liar.segment]);
   });
 
   test('finishes from relays when the gold source is killed and they have every piece together', async () => {

@@ -48,7 +48,7 @@ describe('Scheduler', () => {
   });
 
   test('leaves to others what they are fetching from the gold source, but not for ever', () => {
-    const scheduler = create(4, { holderPiecesMax: 2 });
+    const scheduler = create(4, { holderPiecesMax: 4 });
     scheduler.setHolder('gold', 'gold', Bitmap.full(4));
     scheduler.setHolder('peer', 'replica', new Bitmap(4));
     for (const piece of [0, 1, 2]) scheduler.claim('peer', piece, 0);
@@ -58,8 +58,21 @@ describe('Scheduler', () => {
     expect(scheduler.nextRequests(5_000).length).toBe(1);
   });
 
+  test('asks the gold source for less at a time when others ask it too', () => {
+    const inFlight = (receivers: number): number => {
+      const scheduler = create(64, { holderPiecesMax: 4 });
+      scheduler.setHolder('gold', 'gold', Bitmap.full(64));
+      for (let at = 1; at < receivers; at++) scheduler.setHolder(`r${at}`, 'replica', new Bitmap(64));
+      const [first] = scheduler.nextRequests(0);
+      complete(scheduler, first, 1);
+      scheduler.nextRequests(1);
+      return scheduler.piecesInFlight;
+    };
+    expect([1, 2, 4, 100].map(inFlight)).toEqual([4, 2, 1, 1]);
+  });
+
   test('asks a claimed piece again at once when the claim is given up', () => {
-    const scheduler = create(2, { holderPiecesMax: 2 });
+    const scheduler = create(2, { holderPiecesMax: 4 });
     scheduler.setHolder('gold', 'gold', Bitmap.full(2));
     scheduler.setHolder('peer', 'replica', new Bitmap(2));
     scheduler.claim('peer', 0, 0);
