@@ -74,8 +74,9 @@ export class AvailabilityReader {
     if (!isVerifying || object.knowsAllDigests || root === undefined || this.#asking !== undefined) return;
     if (piecesWaiting === 0 && this.#hasGold()) return;
     const nowMs = this.#input.clock.nowMs();
-    const source = neighbours.all().find(({ segment }) => nowMs - (this.#askedMs.get(segment) ?? -1e9) > askAgainMs);
-    if (source === undefined) return;
+    const askedMs = ({ segment }: SourceInfo): number => this.#askedMs.get(segment) ?? Number.NEGATIVE_INFINITY;
+    const [source] = neighbours.all().sort((a, b) => askedMs(a) - askedMs(b) || 0); // one that is silent must not come first again
+    if (source === undefined || nowMs - askedMs(source) <= askAgainMs) return;
     this.#askedMs.set(source.segment, nowMs);
     this.#asking = this.#askDigests(source, root).finally(() => {
       this.#asking = undefined;
