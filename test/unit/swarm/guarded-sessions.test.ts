@@ -15,7 +15,7 @@ test('GuardedSessions survives an error of a session that its manager let go', a
   if (session === undefined) throw new Error('the stream has no session');
   stream.resume();
   await once(stream, 'close');
-  const closed = once(session, 'close');
+  const closed = new Promise<void>((resolve) => session.once('close', () => resolve())); // once() would hear the error
   session.destroy(new Error('goodbye'));
   sessions.abort(); // takes the manager's listener away before the error is raised
   await closed;
