@@ -34,7 +34,16 @@ export class Epoll {
   constructor(onReady: () => void) {
     this.#fd = epollCreate1(EPOLL_CLOEXEC);
     if (this.#fd < 0) throw systemCallError('epoll_create1', errno());
-    this.#handle = koffi().node.poll(this.#fd, { readable: true }, onReady);
+    this.#handle = koffi().node.poll(this.#fd, { readable: true }, () => {
+      try {
+        onReady();
+      } catch (cause) {
+        // Nobody catches what leaves a native callback; from here it ends the thread as any other.
+        setImmediate(() => {
+          throw cause;
+        });
+      }
+    });
   }
 
   /** Edge-triggered for both directions: one call a socket, none while it is in use. */

@@ -44,16 +44,32 @@ function answer(callId: number, work: () => number | undefined): void {
   }
 }
 
+/**
+ * Must have run before this thread's environment is torn down: the reactor's handle would call into
+ * a JavaScript that is gone, which ends the whole process.
+ */
+function release(): void {
+  reactor.close();
+  const released = new Int32Array(setup.released);
+  Atomics.store(released, 0, 1);
+  Atomics.notify(released, 0);
+}
+process.on('exit', release);
+
+let isStopped = false;
+
 function stop(): void {
+  isStopped = true;
   outbound.close();
   inbound.close();
-  reactor.close();
+  release();
   message.free();
   post({ kind: 'stopped' });
   port.close();
 }
 
 port.on('message', (call: ToWorker) => {
+  if (isStopped) return; // its memory is gone
   switch (call.kind) {
     case 'submit':
       return outbound.submit(call);

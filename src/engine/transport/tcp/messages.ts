@@ -70,6 +70,8 @@ export type FromWorker =
 
 /** What a worker is started with. */
 export interface WorkerSetup {
+  /** One Int32: 1 once the worker has let go of its sockets, so that the thread that waits for it may end the process. */
+  readonly released: SharedArrayBuffer;
   /** Ports to the other workers, over which the listening one hands out accepted connections. */
   readonly siblings: readonly import('node:worker_threads').MessagePort[];
   readonly maxInboundConnections: number;

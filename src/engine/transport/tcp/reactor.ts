@@ -37,6 +37,7 @@ export class Reactor {
   readonly #listeners = new Map<number, () => void>();
   readonly #deadlineTimer: NodeJS.Timeout;
   #isRunQueued = false;
+  #isClosed = false;
   #isBusy: () => boolean = () => false;
 
   constructor() {
@@ -83,6 +84,7 @@ export class Reactor {
   }
 
   run(): void {
+    if (this.#isClosed) return;
     const endMs = performance.now() + TURN_MS;
     let waitMs = 0;
     for (;;) {
@@ -125,7 +127,10 @@ export class Reactor {
     for (const channel of this.#channels.values()) channel.checkDeadlines(nowMs);
   }
 
+  /** Idempotent. */
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     clearInterval(this.#deadlineTimer);
     this.#epoll.close();
   }

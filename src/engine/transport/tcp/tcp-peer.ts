@@ -301,6 +301,11 @@ export class TcpPeer {
     }
   }
 
+  /** Drops the queue without settling it: its transport does. */
+  forget(): void {
+    this.#queue = [];
+  }
+
   /** Closes its connections; what they carried is settled as lost. */
   disconnect(): void {
     for (const { id, worker } of this.#connections) worker.post({ kind: 'disconnect', connectionId: id });

@@ -211,11 +211,7 @@ export class TcpTransport implements Transport {
   /** A defect ended a worker: nothing of this transport can be relied on, so all of it ends. */
   #onWorkerDied(cause: unknown): void {
     this.#options.logger.error({ cause }, 'I/O worker died');
-    for (const { slice, peer } of [...this.#slices.values()]) {
-      slice.failures = Number.POSITIVE_INFINITY;
-      peer.onSettled(slice, Outcome.Disconnected);
-    }
-    void this.close();
+    this.#closing ??= this.#stop();
   }
 
   #dropIdlePeers(): void {
@@ -237,11 +233,22 @@ export class TcpTransport implements Transport {
   }
 
   async #close(): Promise<void> {
-    clearInterval(this.#idleTimer);
     this.cancel([...this.#progress.keys()]);
+    await this.#stop();
+  }
+
+  /** Ends the workers; what they have not settled by then fails, as nothing touches its memory any more. */
+  async #stop(): Promise<void> {
+    clearInterval(this.#idleTimer);
     const [listening, ...others] = this.#workers;
     await listening?.stop(); // first, so that it deals no more sockets to the others
     await Promise.all(others.map((worker) => worker.stop()));
+    const left = [...this.#slices.values()];
+    for (const { peer } of left) peer.forget();
+    for (const { slice, peer } of left) {
+      slice.failures = Number.POSITIVE_INFINITY;
+      peer.onSettled(slice, Outcome.Disconnected);
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

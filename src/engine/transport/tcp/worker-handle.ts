@@ -8,17 +8,42 @@ type Call = { readonly [K in ToWorker['kind']]: Omit<Extract<ToWorker, { kind: K
   | 'register'
   | 'unregister'];
 
+const live = new Set<WorkerHandle>();
+/** A busy worker answers within milliseconds. */
+const EXIT_WAIT_MS = 1000;
+
+/** The process is about to end, whatever runs: workers let go before their threads are torn down. */
+function releaseAll(): void {
+  for (const handle of live) handle.post({ kind: 'stop' });
+  for (const handle of live) handle.waitUntilReleased(EXIT_WAIT_MS);
+}
+
+function track(handle: WorkerHandle): void {
+  if (live.size === 0) process.on('exit', releaseAll);
+  live.add(handle);
+}
+
+function untrack(handle: WorkerHandle): void {
+  live.delete(handle);
+  if (live.size === 0) process.off('exit', releaseAll);
+}
+
 /** The engine's side of one I/O worker: messages out, answers matched to calls, everything else to `onMessage`. */
 export class WorkerHandle {
   readonly #worker: Worker;
   readonly #calls = new Map<number, { resolve(port: number | undefined): void; reject(error: Error): void }>();
   readonly #stopped: Promise<void>;
+  readonly #released = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
   #nextCallId = 1;
   #isStopping = false;
 
-  constructor(setup: WorkerSetup, onMessage: (message: FromWorker) => void, onDied: (cause: unknown) => void) {
+  constructor(
+    setup: Omit<WorkerSetup, 'released'>,
+    onMessage: (message: FromWorker) => void,
+    onDied: (cause: unknown) => void,
+  ) {
     this.#worker = new Worker(new URL('./io-worker.js', import.meta.url), {
-      workerData: setup,
+      workerData: { ...setup, released: this.#released } satisfies WorkerSetup,
       transferList: setup.siblings as MessagePort[],
       name: 'p2pstore-io',
       execArgv: [], // some options of the process, as --input-type, are none for a worker
@@ -27,12 +52,14 @@ export class WorkerHandle {
       if (message.kind === 'answer') this.#onAnswer(message);
       else onMessage(message);
     });
+    track(this);
     let failure: unknown;
     this.#worker.on('error', (cause) => {
       failure = cause;
     });
     this.#stopped = new Promise((resolve) => {
       this.#worker.on('exit', (code) => {
+        untrack(this);
         if (!this.#isStopping) onDied(failure ?? new Error(`I/O worker ended with code ${code}`));
         this.#rejectCalls(failure);
         resolve();
@@ -40,7 +67,14 @@ export class WorkerHandle {
     });
   }
 
+  /** Blocks this thread. */
+  waitUntilReleased(timeoutMs: number): void {
+    Atomics.wait(new Int32Array(this.#released), 0, 0, timeoutMs);
+  }
+
+  /** Does nothing once the worker has been told to stop. */
   post(message: ToWorker): void {
+    if (this.#isStopping) return;
     this.#worker.postMessage(message);
   }
 
@@ -69,10 +103,8 @@ export class WorkerHandle {
   }
 
   async stop(): Promise<void> {
-    if (!this.#isStopping) {
-      this.#isStopping = true;
-      this.post({ kind: 'stop' });
-    }
+    this.post({ kind: 'stop' });
+    this.#isStopping = true;
     await this.#stopped;
   }
 }
