@@ -74,7 +74,9 @@ export class MemoryRegistrations {
       await known.unregistered.catch(() => {}); // who released it hears of that
     }
     const { location, isExclusive } = options;
-    const registered = this.#engine.registerLocalMemory(address, lengthBytes, location, { remoteAccess: 'read' });
+    // Source records list the memory; the descriptor of the segment would be written anew for each of its buffers.
+    const rights = { remoteAccess: 'read', isListed: false } as const;
+    const registered = this.#engine.registerLocalMemory(address, lengthBytes, location, rights);
     const entry: Entry = { lengthBytes, users: 1, isExclusive, registered, unregistered: undefined };
     this.#entries.set(address, entry);
     try {

@@ -185,8 +185,8 @@ describe('5. Bounded time', () => {
   test('a source that stops answering costs seconds, not the transfer', async () => {
     await using stores = new TestStores(etcd.uri);
     const [a, b] = [await stores.open('A'), await stores.open('B')];
-    const segments = { uri: etcd.uri, segment: 'frozen', leaseTtlMs: 60_000, name: 'y', sizeBytes };
-    await using child = await startPublisher(segments);
+    const source = { uri: etcd.uri, segment: 'frozen', leaseTtlMs: 60_000, name: 'y', sizeBytes };
+    await using child = await startPublisher(source);
     await a.getReplica('y', [Buffer.alloc(sizeBytes)], [sizeBytes]);
     const target = Buffer.alloc(sizeBytes);
     const pull = b.getReplica('y', [target], [sizeBytes], { onProgress: () => child.freeze() });
@@ -200,8 +200,8 @@ describe('5. Bounded time', () => {
   test('every call ends with its deadline, whoever is silent', async () => {
     await using stores = new TestStores(etcd.uri);
     const store = await stores.open('A');
-    const segments = { uri: etcd.uri, segment: 'silent', leaseTtlMs: 60_000, name: 'z', sizeBytes };
-    await using child = await startPublisher(segments);
+    const source = { uri: etcd.uri, segment: 'silent', leaseTtlMs: 60_000, name: 'z', sizeBytes };
+    await using child = await startPublisher(source);
     child.freeze();
     const target = Buffer.alloc(sizeBytes);
     const startedMs = performance.now();
@@ -220,7 +220,7 @@ describe('5. Bounded time', () => {
         store.list('', { signal: signal() }),
         store.sources('z', { signal: signal() }),
         store.register('w', [fillBytes(8)], [8], SHARD, '*', { signal: signal() }),
-        store.getReplica('w', [fillBytes(8)], [8], { signal: signal() }),
+        store.getReplica('v', [fillBytes(8)], [8], { signal: signal() }),
         store.deleteReplica('z', { signal: signal() }),
       ];
       const frozenMs = performance.now();
