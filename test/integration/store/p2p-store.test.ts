@@ -4,6 +4,7 @@ import { allocate, countOpenRegions } from '../../../src/memory/memory-region.ts
 import { P2PStore } from '../../../src/store/p2p-store.ts';
 import { type EtcdCluster, startEtcd } from '../../support/etcd.ts';
 import { eventually } from '../../support/eventually.ts';
+import { startPublisher } from '../../support/publisher.ts';
 import { makeTemporaryFolder, type TemporaryFolder } from '../../support/temporary-folder.ts';
 import { expectSameBytes, fillBytes, freshMemoryUri, MIB, SHARD, TestStores } from '../../support/test-store.ts';
 
@@ -250,6 +251,21 @@ describe('getReplica', () => {
     await expect(b.unregister('x')).rejects.toEqual(code(ErrorCode.PayloadNotOpened));
     await expect(a.deleteReplica('x')).rejects.toEqual(code(ErrorCode.PayloadNotOpened));
     await expect(b.deleteReplica('z')).rejects.toEqual(code(ErrorCode.PayloadNotOpened));
+  });
+
+  test('ends when somebody registers the name anew meanwhile', async () => {
+    await using stores = new TestStores(etcd.uri);
+    const [a, b] = [await stores.open('A'), await stores.open('B')];
+    const source = { uri: etcd.uri, segment: 'paused', leaseTtlMs: 60_000, name: 'x', sizeBytes: MIB };
+    await using child = await startPublisher(source);
+    child.freeze();
+    const pull = b.getReplica('x', [Buffer.alloc(MIB)], [MIB]);
+    pull.catch(() => {});
+    await eventually('the pull to be listed', async () => (await a.sources('x')).length === 2);
+    await a.register('x', [fillBytes(64)], [64], SHARD, '*', { force: true });
+    await expect(pull).rejects.toEqual(code(ErrorCode.ObjectSuperseded));
+    expect((await a.sources('x')).map(({ segment }) => segment)).toEqual(['A']);
+    await b.getReplica('x', [Buffer.alloc(64)], [64]);
   });
 
   test('reports progress up to the last byte', async () => {
