@@ -220,8 +220,12 @@ export class P2PStore implements AsyncDisposable {
    *
    * @example Wait for a checkpoint
    * ```ts
-   * for await (const event of store.watch('checkpoints/')) {
-   *   if (event.kind === 'added') break;
+   * import type { P2PStore } from 'p2p-store';
+   *
+   * export async function waitForCheckpoint(store: P2PStore): Promise<void> {
+   *   for await (const event of store.watch('checkpoints/')) {
+   *     if (event.kind === 'added') return;
+   *   }
    * }
    * ```
    */
