@@ -68,6 +68,7 @@ export class MappedFile implements AsyncDisposable {
     }
     this.#isCommitted = true;
     await syncDirectory(this.path);
+    await this.#file.close(); // the mapping does without: thousands of files need no thousands of descriptors
   }
 
   async #release(): Promise<void> {
