@@ -22,7 +22,7 @@ export class Scratch {
   constructor(sizeBytes: number) {
     this.#pointer = mmap(null, sizeBytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
     if (this.#pointer === MAP_FAILED) throw systemCallError('mmap', errno());
-    const buffer = koffi().view(this.#pointer, sizeBytes) as ArrayBuffer;
+    const buffer = koffi().view(this.#pointer, sizeBytes);
     this.address = Number(this.#pointer);
     this.view = new DataView(buffer);
     this.bytes = new Uint8Array(buffer);

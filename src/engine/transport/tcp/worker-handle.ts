@@ -86,7 +86,7 @@ export class WorkerHandle {
         return;
       }
       this.#calls.set(callId, { resolve, reject });
-      this.post({ ...call, callId } as ToWorker);
+      this.post({ ...call, callId });
     });
   }
 
