@@ -232,6 +232,43 @@ describe('our client, answered with the bytes of a real engine', () => {
     }
   });
 
+  test('takes the answers to requests that it sent ahead, wherever the stream is cut', async () => {
+    const answers = Buffer.concat([OK, PAYLOAD, OK, PAYLOAD, OK, PAYLOAD]);
+    await using single = await openEngine({ connectionsPerPeer: 1 });
+    await single.registerLocalMemory(memory.address, 1 << 20, '*', { remoteAccess: 'none' });
+    for (let cut = 60; cut < 160; cut += 3) {
+      await using server = await play((socket, received) => {
+        if (received.length !== 72) return;
+        socket.setNoDelay(true);
+        socket.write(answers.subarray(0, cut));
+        setTimeout(() => socket.write(answers.subarray(cut)), 10);
+      });
+      await transfer(single, segmentAt(server.port), read(0), read(64), read(128));
+      for (const offset of [0, 64, 128]) {
+        expect(Buffer.from(memory.bytes.subarray(offset, offset + 64))).toEqual(PAYLOAD);
+      }
+      expect(server.connections).toBe(1);
+      memory.bytes.fill(0);
+    }
+  });
+
+  test('takes a refusal behind an answer for what it is, wherever the stream is cut', async () => {
+    const answers = Buffer.concat([OK, PAYLOAD, REJECTED]);
+    await using single = await openEngine({ connectionsPerPeer: 1 });
+    await single.registerLocalMemory(memory.address, 1 << 20, '*', { remoteAccess: 'none' });
+    for (let cut = 71; cut <= 80; cut++) {
+      await using server = await play((socket, received) => {
+        if (received.length !== 48) return;
+        socket.setNoDelay(true);
+        socket.write(answers.subarray(0, cut));
+        setTimeout(() => socket.end(answers.subarray(cut)), 10);
+      });
+      const batch = single.submitTransfer(requestsOf(segmentAt(server.port), [read(0), read(64)]));
+      expect(await outcomeOf(batch.done)).toBe(ErrorCode.TransferRejected);
+      expect(batch.tasks.map(({ status }) => status)).toEqual(['COMPLETED', 'FAILED']);
+    }
+  });
+
   test('sends the captured WRITE of version 2 and is done with the OK', async () => {
     memory.bytes.set(BODY);
     await using server = await play((socket, received) => {
