@@ -10,7 +10,7 @@ import { type NodeChild, startNodeChild } from '../../support/node-child.ts';
 import { allocateBytes, expectSameBytes, fillPattern, type TestMemory } from '../../support/patterned-memory.ts';
 import { startServingChild } from '../../support/serving-child.ts';
 
-const SIZE_BYTES = 64 * MIB;
+const SIZE_BYTES = 32 * MIB;
 const LOST = [ErrorCode.PeerUnreachable, ErrorCode.TransferFailed];
 
 interface Reader extends AsyncDisposable {
@@ -77,7 +77,7 @@ describe('a peer process that is', () => {
 
   test.each([
     ['one large request', 1, SIZE_BYTES],
-    ['16 requests', 16, 4 * MIB],
+    ['16 requests', 16, 2 * MIB],
     ['1,000 small requests', 1000, 16 * KIB],
   ])('stopped (SIGSTOP) fails %s within about the stall timeout', async (_name, count, lengthBytes) => {
     await using reader = await openReader(SIZE_BYTES, { stallTimeoutMs: 600 });
@@ -121,15 +121,17 @@ describe('a peer process that is', () => {
   test('slow but alive is not given up, however long it takes', async () => {
     await using reader = await openReader(300_000, { stallTimeoutMs: 700 });
     const { engine, local } = reader;
-    // Answers with the right bytes, 40 kB every 150 ms.
+    // Answers with 20 kB every 150 ms: less in a stall timeout than one wake-up is for.
     const server = net.createServer((socket) => {
       socket.on('error', () => {});
-      socket.once('data', async () => {
+      socket.once('data', () => {
         socket.write(Buffer.from('000000005654434d', 'hex'));
-        for (let sent = 0; sent < 300_000; sent += 20_000) {
+        let sent = 0;
+        const timer = setInterval(() => {
           socket.write(Buffer.alloc(20_000, 0x5a));
-          await new Promise((resolve) => setTimeout(resolve, 150));
-        }
+          sent += 20_000;
+          if (sent === 300_000) clearInterval(timer);
+        }, 150);
       });
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
