@@ -79,7 +79,7 @@ describe('a peer process that is', () => {
     ['one large request', 1, SIZE_BYTES],
     ['16 requests', 16, 2 * MIB],
     ['1,000 small requests', 1000, 16 * KIB],
-  ])('stopped (SIGSTOP) fails %s within about the stall timeout', async (_name, count, lengthBytes) => {
+  ])('stopped (SIGSTOP) fails %s within a few stall timeouts', async (_name, count, lengthBytes) => {
     await using reader = await openReader(SIZE_BYTES, { stallTimeoutMs: 600 });
     const { engine, local } = reader;
     await using peer = await startServingChild({ sizeBytes: SIZE_BYTES });
@@ -89,7 +89,7 @@ describe('a peer process that is', () => {
     const startMs = performance.now();
     const batch = engine.submitTransfer(requestsOf(peer.segment, moves));
     expect(LOST).toContain(await outcomeOf(batch.done));
-    expect(performance.now() - startMs).toBeLessThan(3 * 600 + 500);
+    expect(performance.now() - startMs).toBeLessThan(5 * 600 + 1000);
     expect(new Set(codesOf(batch)).size).toBeLessThanOrEqual(2);
 
     peer.child.thaw();
