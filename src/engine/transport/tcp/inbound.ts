@@ -11,7 +11,9 @@ import {
   type SocketAddress,
   tuneConnection,
 } from '../../../native/sockets.ts';
+import { SplicedBytes } from '../../../native/spliced-bytes.ts';
 import type { RegisteredRange, RegisteredRanges } from '../../registered-ranges.ts';
+import { encodeStatus, STATUS_BYTES } from './framing.ts';
 import type { MessageHeader } from './message-header.ts';
 import type { Reactor } from './reactor.ts';
 import { DRAIN_BYTES, ServerConnection, type ServerContext, SLOT_BYTES } from './server-connection.ts';
@@ -42,6 +44,7 @@ export class Inbound {
   readonly #freeSlots: number[] = [];
   readonly #slots: Scratch;
   readonly #sink: Scratch = new Scratch(DRAIN_BYTES);
+  readonly #okStatus: SplicedBytes;
   #listener: number | undefined;
   #dealt = 0;
 
@@ -49,8 +52,11 @@ export class Inbound {
     this.#options = options;
     this.#slots = new Scratch(options.maxConnections * SLOT_BYTES);
     for (let slot = options.maxConnections - 1; slot >= 0; slot--) this.#freeSlots.push(slot * SLOT_BYTES);
+    encodeStatus(this.#slots, 0, true);
+    this.#okStatus = new SplicedBytes(this.#slots.address, STATUS_BYTES);
     this.#context = {
       ...options,
+      okStatus: this.#okStatus,
       slots: this.#slots,
       sink: this.#sink,
       limits: { headerTimeoutMs: HEADER_TIMEOUT_MS, stallTimeoutMs: SERVE_STALL_TIMEOUT_MS },
@@ -142,5 +148,6 @@ export class Inbound {
     }
     this.#slots.free();
     this.#sink.free();
+    this.#okStatus.close();
   }
 }

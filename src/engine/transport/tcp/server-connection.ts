@@ -21,6 +21,7 @@ import {
   sendMessage,
   shutdownWrites,
 } from '../../../native/sockets.ts';
+import type { SplicedBytes } from '../../../native/spliced-bytes.ts';
 import type { RegisteredRange, RegisteredRanges } from '../../registered-ranges.ts';
 import { decodeHeader, encodeStatus, HEADER_BYTES, STATUS_BYTES } from './framing.ts';
 import type { MessageHeader } from './message-header.ts';
@@ -35,6 +36,8 @@ export interface ServerContext {
   /** At least {@link DRAIN_BYTES} that nobody reads. */
   readonly sink: Scratch;
   readonly message: MessageHeader;
+  /** The status OK, for answers so long that the alignment of their payload matters. */
+  readonly okStatus: SplicedBytes;
   readonly limits: ServerLimits;
   onClosed(connection: ServerConnection): void;
   /** Serving or storing touched memory that is gone: a truncated file, an unmapped page. */
@@ -73,6 +76,8 @@ export const SLOT_BYTES = 32;
 const STATUS_OFFSET = HEADER_BYTES;
 /** One call moves at most this much: more gains nothing, less costs calls (measured from 64 KiB to 4 MiB). */
 const QUANTUM_BYTES = 1024 * 1024;
+/** From here on a system call more for the status costs less than it saves. */
+const SPLICED_STATUS_MIN_BYTES = 256 * 1024;
 /** After a refusal the peer may still be sending a body; reading a little of it keeps the status from being reset away. */
 export const DRAIN_BYTES: number = 64 * 1024;
 const DRAIN_LIMIT_BYTES = 16 * 1024 * 1024;
@@ -174,16 +179,11 @@ export class ServerConnection implements Channel {
   }
 
   #send(state: Extract<State, { tag: 'sending' }>): boolean {
-    const { message, slots } = this.#context;
-    message.reset();
-    if (state.statusLeftBytes > 0) {
-      message.push(
-        slots.address + this.slot + STATUS_OFFSET + STATUS_BYTES - state.statusLeftBytes,
-        state.statusLeftBytes,
-      );
-    }
-    if (state.leftBytes > 0) message.push(state.address, Math.min(state.leftBytes, QUANTUM_BYTES));
-    const count = sendMessage(this.fd, message.address, MSG_NOSIGNAL);
+    const { okStatus } = this.#context;
+    const isSpliced = state.statusLeftBytes > 0 && state.leftBytes >= SPLICED_STATUS_MIN_BYTES;
+    const count = isSpliced
+      ? okStatus.send(this.fd, STATUS_BYTES - state.statusLeftBytes)
+      : this.#sendParts(state.statusLeftBytes, state.address, state.leftBytes);
     if (count < 0) return this.#onSendFailed(state.range);
     const statusBytes = Math.min(count, state.statusLeftBytes);
     state.statusLeftBytes -= statusBytes;
@@ -198,6 +198,16 @@ export class ServerConnection implements Channel {
       this.#state = { tag: 'header', receivedBytes: 0 };
     }
     return true;
+  }
+
+  #sendParts(statusBytes: number, address: number, payloadBytes: number): number {
+    const { message, slots } = this.#context;
+    message.reset();
+    if (statusBytes > 0) {
+      message.push(slots.address + this.slot + STATUS_OFFSET + STATUS_BYTES - statusBytes, statusBytes);
+    }
+    if (payloadBytes > 0) message.push(address, Math.min(payloadBytes, QUANTUM_BYTES));
+    return sendMessage(this.fd, message.address, MSG_NOSIGNAL);
   }
 
   #onSendFailed(range: RegisteredRange | undefined): boolean {
