@@ -1,4 +1,3 @@
-import { abortable } from '../core/abort.ts';
 import type { Segment } from '../engine/segment.ts';
 import type { Batch, TransferRequest } from '../engine/transfer.ts';
 import type { Extent } from './range-index.ts';
@@ -17,8 +16,10 @@ export class PieceFetch {
    * @throws What the engine says, or the reason of {@link cancel}.
    */
   readonly done: Promise<void>;
-  readonly #canceled = new AbortController();
   #batch: Batch | undefined;
+  #cancelReason: unknown;
+  /** Ends the wait for the segment; a fetch that has none yet has nothing to make quiet. */
+  #stopWaiting: () => void = () => {};
 
   constructor(engine: PieceEngine, segment: Promise<Segment>, extents: readonly Extent[]) {
     this.done = this.#run(engine, segment, extents);
@@ -31,13 +32,21 @@ export class PieceFetch {
     return total;
   }
 
-  cancel(reason: unknown): void {
-    this.#canceled.abort(reason);
+  cancel(reason: Error): void {
+    this.#cancelReason ??= reason;
+    this.#batch?.cancel(reason);
+    this.#stopWaiting();
   }
 
   async #run(engine: PieceEngine, opening: Promise<Segment>, extents: readonly Extent[]): Promise<void> {
-    const { signal } = this.#canceled;
-    const segment = await abortable(opening, signal);
+    const canceled = new Promise<undefined>((resolve) => {
+      this.#stopWaiting = () => resolve(undefined);
+    });
+    const segment = await Promise.race([opening, canceled]);
+    if (segment === undefined) {
+      opening.catch(() => {}); // nobody waits for it any more
+      throw this.#cancelReason;
+    }
     this.#batch = engine.submitTransfer(
       extents.map(({ remoteAddress, localAddress, lengthBytes }) => ({
         opcode: 'read',
@@ -46,7 +55,6 @@ export class PieceFetch {
         remoteAddress,
         lengthBytes,
       })),
-      { signal },
     );
     await this.#batch.done;
   }
