@@ -91,6 +91,7 @@ export class DigestThread {
     // Without the flags of the process: a loader or a preloaded module of the user is none of the worker's business.
     const worker = new Worker(new URL('./digest-worker.js', import.meta.url), {
       name: 'p2pstore-digest',
+      resourceLimits: { maxYoungGenerationSizeMb: 4 }, // it allocates little, so a small one is collected fast
       execArgv: [],
     });
     let cause: unknown;

@@ -28,6 +28,9 @@ function untrack(handle: WorkerHandle): void {
   if (live.size === 0) process.off('exit', releaseAll);
 }
 
+/** The workers allocate little that lives; the default of 48 MB a worker would just fill up. */
+const YOUNG_GENERATION_MB = 4;
+
 /** The engine's side of one I/O worker: messages out, answers matched to calls, everything else to `onMessage`. */
 export class WorkerHandle {
   readonly #worker: Worker;
@@ -46,6 +49,7 @@ export class WorkerHandle {
       workerData: { ...setup, released: this.#released } satisfies WorkerSetup,
       transferList: setup.siblings as MessagePort[],
       name: 'p2pstore-io',
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
       execArgv: [], // some options of the process, as --input-type, are none for a worker
     });
     this.#worker.on('message', (message: FromWorker) => {
