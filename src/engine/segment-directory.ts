@@ -68,7 +68,7 @@ export class SegmentDirectory {
       if (existing !== undefined && !(await this.#isMineOrDead(existing))) {
         throw new P2PStoreError(
           ErrorCode.SegmentInUse,
-          `Cannot open segment "${segmentName}": a live store goes by that name`,
+          `Cannot open segment "${segmentName}": a live store, or an engine of another kind, goes by that name`,
           { segment: segmentName },
         );
       }
@@ -109,7 +109,8 @@ export class SegmentDirectory {
       if (other.host === host && other.port === dataPort) return true;
       return !(await answers(other));
     } catch (error) {
-      if (isP2PStoreError(error, ErrorCode.RecordInvalid)) return true;
+      // An engine of another kind, perhaps alive: it is not ours to overwrite.
+      if (isP2PStoreError(error, ErrorCode.RecordInvalid)) return false;
       throw error;
     }
   }
@@ -118,11 +119,6 @@ export class SegmentDirectory {
   add(buffer: Buffer): Promise<void> {
     this.#buffers.set(buffer.address, buffer);
     return this.#publish();
-  }
-
-  /** Lists a buffer with the next write that somebody waits for, so that thousands of them cost one. */
-  addQuietly(buffer: Buffer): void {
-    this.#buffers.set(buffer.address, buffer);
   }
 
   /** Takes a buffer out; resolves when the descriptor says so. */

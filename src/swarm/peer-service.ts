@@ -30,9 +30,6 @@ export interface PeerServiceOptions {
   readonly sessionsMax?: number;
 }
 
-/** What the peer service cannot know of an object itself. */
-export type StatusProvider = (name: string) => { readonly bytesServed?: number } | undefined;
-
 /** Requests are names and digests. */
 const requestBytesMax = 64 * KIB;
 const streamsMax = 256;
@@ -52,7 +49,6 @@ export class PeerService implements AsyncDisposable {
   readonly #sessions: ReadonlySet<http2.ServerHttp2Session>;
   readonly #served: Map<string, Served>;
   readonly #shutdown: AbortController;
-  readonly #hooks: Hooks;
   #closed: Promise<void> | undefined;
 
   private constructor(parts: {
@@ -61,14 +57,12 @@ export class PeerService implements AsyncDisposable {
     readonly sessions: ReadonlySet<http2.ServerHttp2Session>;
     readonly served: Map<string, Served>;
     readonly shutdown: AbortController;
-    readonly hooks: Hooks;
   }) {
     this.endpoint = parts.endpoint;
     this.#server = parts.server;
     this.#sessions = parts.sessions;
     this.#served = parts.served;
     this.#shutdown = parts.shutdown;
-    this.#hooks = parts.hooks;
   }
 
   /** @throws P2P_SYSTEM_CALL_FAILED The port cannot be listened on. */
@@ -77,10 +71,9 @@ export class PeerService implements AsyncDisposable {
     const served = new Map<string, Served>();
     const shutdown = new AbortController();
     setMaxListeners(0, shutdown.signal); // one listener a request, and eleven at once are no leak
-    const hooks: Hooks = { statusOf: () => undefined };
     const handler = connectNodeAdapter({
       routes: (router) => {
-        router.service(PeerServiceDefinition, createHandlers(served, hooks));
+        router.service(PeerServiceDefinition, createHandlers(served));
       },
       readMaxBytes: requestBytesMax,
       acceptCompression: [],
@@ -95,7 +88,7 @@ export class PeerService implements AsyncDisposable {
     const advertised = options.advertisedHost ?? host;
     const endpoint = `${advertised.includes(':') ? `[${advertised}]` : advertised}:${boundPort}`;
     logger.debug({ endpoint }, 'peer service listens');
-    return new PeerService({ endpoint, server, sessions, served, shutdown, hooks });
+    return new PeerService({ endpoint, server, sessions, served, shutdown });
   }
 
   /** Lets peers follow an object. One with the same name is replaced, and withdrawn. */
@@ -114,10 +107,6 @@ export class PeerService implements AsyncDisposable {
     this.#served.delete(name);
   }
 
-  setStatusProvider(provider: StatusProvider): void {
-    this.#hooks.statusOf = provider;
-  }
-
   /** Ends every session at once. Objects are left as they are. */
   close(): Promise<void> {
     this.#closed ??= new Promise((resolve) => {
@@ -133,10 +122,6 @@ export class PeerService implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-}
-
-interface Hooks {
-  statusOf: StatusProvider;
 }
 
 function listen(server: http2.Http2Server, host: string, port: number): Promise<void> {
@@ -177,10 +162,7 @@ function trackSessions(server: http2.Http2Server, sessionsMax: number, logger: L
   return sessions;
 }
 
-function createHandlers(
-  served: ReadonlyMap<string, Served>,
-  hooks: Hooks,
-): Required<ServiceImpl<typeof PeerServiceDefinition>> {
+function createHandlers(served: ReadonlyMap<string, Served>): Required<ServiceImpl<typeof PeerServiceDefinition>> {
   const find = ({ name, generation }: { readonly name: string; readonly generation: string }): Served => {
     const entry = served.get(name);
     if (entry?.object.layout.generation === generation) return entry;
@@ -213,15 +195,12 @@ function createHandlers(
     },
     getStatus({ name }) {
       const entry = served.get(name);
-      return entry === undefined ? { isServed: false } : describe(entry, hooks.statusOf(name)?.bytesServed);
+      return entry === undefined ? { isServed: false } : describe(entry);
     },
   };
 }
 
-function describe(
-  { object, followers }: Served,
-  bytesServed: number | undefined,
-): MessageInitShape<typeof GetStatusResponseSchema> {
+function describe({ object, followers }: Served): MessageInitShape<typeof GetStatusResponseSchema> {
   const { progress, layout } = object;
   return {
     isServed: true,
@@ -232,7 +211,6 @@ function describe(
     pieces: object.pieces,
     verifiedPieces: object.verified.count,
     followers,
-    ...(bytesServed === undefined ? {} : { bytesServed: BigInt(bytesServed) }),
     sources: (progress?.sources ?? []).map((source) => ({ ...source, bytes: BigInt(source.bytes) })),
     bytesPerSecond: progress?.bytesPerSecond ?? 0,
   };

@@ -79,6 +79,19 @@ describe('SegmentDirectory', () => {
   }
 
   describe('open()', () => {
+    test('leaves the record of an engine of another kind alone', async () => {
+      const descriptor = new TextEncoder().encode(JSON.stringify({ name: NAME, protocol: 'rdma', devices: [] }));
+      await store.commit(
+        [],
+        [
+          { kind: 'put', key: descriptorKey(NAME), value: descriptor },
+          { kind: 'put', key: locationKey(NAME), value: encodeLocation(HOST) },
+        ],
+      );
+      expect(await outcomeOf(open())).toMatchObject({ code: ErrorCode.SegmentInUse });
+      expect((await store.get(descriptorKey(NAME)))?.value).toEqual(descriptor);
+    });
+
     test('lists the segment', async () => {
       const directory = await open();
       expect(await listed()).toMatchObject({ name: NAME, host: HOST, port: livePort, protocolVersion: 2, buffers: [] });

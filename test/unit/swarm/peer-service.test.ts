@@ -113,7 +113,6 @@ describe('PeerService', () => {
     await using service = await PeerService.open({ host: '127.0.0.1' });
     await using client = new PeerClient();
     service.share(createObject('gold'));
-    service.setStatusProvider(() => ({ bytesServed: 77 }));
     const abort = new AbortController();
     const { ended } = collect(client, service.endpoint, { signal: abort.signal });
     const followers = async (): Promise<number> => (await client.getStatus(service.endpoint, layout.name)).followers;
@@ -123,7 +122,6 @@ describe('PeerService', () => {
       role: 'gold',
       pieces,
       verifiedPieces: pieces,
-      bytesServed: 77n,
     });
     const reason = new Error('enough');
     abort.abort(reason);
