@@ -88,7 +88,7 @@ describe('SegmentDirectory', () => {
           { kind: 'put', key: locationKey(NAME), value: encodeLocation(HOST) },
         ],
       );
-      expect(await outcomeOf(open())).toMatchObject({ code: ErrorCode.SegmentInUse });
+      expect(await outcomeOf(open())).toBe(ErrorCode.SegmentInUse);
       expect((await store.get(descriptorKey(NAME)))?.value).toEqual(descriptor);
     });
 
