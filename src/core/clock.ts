@@ -8,7 +8,8 @@ export interface Clock {
 
 /**
  * CLOCK_MONOTONIC: all processes of a machine read the same, so a time that one wrote down means
- * something to another. It goes on while a process is stopped, and nobody can set it.
+ * something to another. It goes on while a process is stopped, stands still while the machine is suspended, and
+ * nobody can set it.
  */
 export const systemClock: Clock = {
   nowMs: () => Number(process.hrtime.bigint()) / 1e6,

@@ -1,4 +1,4 @@
-import type { Clock } from '../../core/clock.ts';
+import { type Clock, systemClock } from '../../core/clock.ts';
 import { ErrorCode, isP2PStoreError, P2PStoreError } from '../../core/errors.ts';
 import { Gate } from '../../core/gate.ts';
 import { type Logger, silentLogger } from '../../observability/logger.ts';
@@ -8,7 +8,6 @@ import { prepareDirectory } from './directory.ts';
 import { EmbeddedState } from './embedded-state.ts';
 import { EmbeddedWatcher } from './embedded-watcher.ts';
 import { type Environment, openEnvironment } from './environment.ts';
-import { machineClock } from './process-identity.ts';
 
 export interface EmbeddedStoreOptions {
   readonly logger?: Logger;
@@ -32,7 +31,7 @@ export class EmbeddedMetadataStore implements MetadataStore {
   #closed: Promise<void> | undefined;
 
   private constructor(uri: string, environment: Environment, options: EmbeddedStoreOptions) {
-    const clock = options.clock ?? machineClock;
+    const clock = options.clock ?? systemClock;
     this.uri = uri;
     this.#environment = environment;
     this.#state = new EmbeddedState(environment, clock);

@@ -1,5 +1,4 @@
 import { readFileSync, readlinkSync } from 'node:fs';
-import type { Clock } from '../../core/clock.ts';
 
 /** Names one process so that another on this machine can tell whether it still runs. */
 export interface ProcessIdentity {
@@ -10,21 +9,7 @@ export interface ProcessIdentity {
   readonly pidNamespace: string;
 }
 
-/**
- * CLOCK_MONOTONIC, the same for every process since boot. It goes on while a process is stopped, so
- * leases of stopped processes end. It stands still while the machine is suspended, owners and readers alike,
- * so a laptop that wakes up has lost no lease; and nobody can set it, unlike the wall clock.
- */
-export const machineClock: Clock = {
-  nowMs: () => Number(process.hrtime.bigint()) / 1e6,
-  after(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs);
-    timer.unref();
-    return () => clearTimeout(timer);
-  },
-};
-
-/** Changes with every boot, which restarts {@link machineClock}. Empty where the system does not tell. */
+/** Changes with every boot, which restarts the monotonic clock. Empty where the system does not tell. */
 export function readBootId(): string {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();

@@ -4,9 +4,9 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import {
   hasEnded,
-  machineClock,
   readBootId,
   readOwnIdentity,
+  systemClock,
 } from '../../../../src/metadata/embedded/process-identity.ts';
 
 describe('hasEnded', () => {
@@ -35,11 +35,11 @@ describe('hasEnded', () => {
   });
 });
 
-describe('machineClock', () => {
+describe('systemClock', () => {
   test('shows the same time in every process, and there is a boot id', () => {
     const uptimeMs = Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]) * 1000;
-    expect(machineClock.nowMs()).toBeLessThanOrEqual(uptimeMs + 1000);
-    expect(machineClock.nowMs()).toBeGreaterThan(performance.now());
+    expect(systemClock.nowMs()).toBeLessThanOrEqual(uptimeMs + 1000);
+    expect(systemClock.nowMs()).toBeGreaterThan(performance.now());
     expect(readBootId()).toMatch(/^[0-9a-f-]{36}$/);
   });
 });
