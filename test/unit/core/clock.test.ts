@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 
@@ -9,6 +10,12 @@ describe('systemClock', () => {
   test('nowMs() never goes back', () => {
     const times = Array.from({ length: 1000 }, () => systemClock.nowMs());
     expect(times).toEqual(times.toSorted((left, right) => left - right));
+  });
+
+  test('nowMs() is the time since boot, the same for every process of the machine', () => {
+    const uptimeMs = Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]) * 1000;
+    expect(Math.abs(systemClock.nowMs() - uptimeMs)).toBeLessThan(60_000);
+    expect(systemClock.nowMs()).toBeGreaterThan(performance.now());
   });
 
   test('after() calls once, no earlier than its delay', async () => {
