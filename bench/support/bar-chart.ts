@@ -40,6 +40,7 @@ export function drawBarChart(title: string, unit: string, bars: readonly Bar[]):
     return `<line x1="${at}" x2="${at}" y1="${TOP - 6}" y2="${bottom}" stroke="${COLOURS.grid}"/><text x="${at}" y="${bottom + 16}" text-anchor="middle">${value}</text>`;
   });
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="system-ui, sans-serif" font-size="12" fill="${COLOURS.text}">
+  <title>${escapeXml(title)}, ${escapeXml(unit)}</title>
   <rect width="${WIDTH}" height="${height}" fill="#ffffff"/>
   <text x="12" y="22" font-size="14" font-weight="600">${escapeXml(title)}</text>
   <text x="${WIDTH - 12}" y="22" text-anchor="end">${escapeXml(unit)}</text>
