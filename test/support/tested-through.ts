@@ -23,6 +23,7 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/engine/transport/tcp/worker-handle.ts': 'test/fault/engine/worker-death.test.ts',
   'src/native/epoll.ts': 'test/unit/native/sockets.test.ts',
   'src/metadata/in-memory/': 'test/contract/metadata-store.test.ts',
+  'src/metadata/synchronous-store.ts': 'test/contract/metadata-store.test.ts',
   'src/metadata/embedded/codec.ts': 'test/unit/metadata/embedded/embedded-store.test.ts',
   'src/metadata/embedded/embedded-state.ts': 'test/unit/metadata/embedded/embedded-store.test.ts',
   'src/metadata/embedded/embedded-watcher.ts': 'test/unit/metadata/embedded/embedded-store.test.ts',

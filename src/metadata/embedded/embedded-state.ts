@@ -2,6 +2,7 @@ import type { Clock } from '../../core/clock.ts';
 import { leaseLost } from '../commit-check.ts';
 import { prefixEnd } from '../key-range.ts';
 import type { Condition, Entry, WatchEvent, Write } from '../metadata-store.ts';
+import type { SynchronousState } from '../synchronous-store.ts';
 import {
   decodeEntry,
   decodeEvent,
@@ -34,7 +35,7 @@ interface Liveness {
 }
 
 /** The store's rules over an LMDB environment. Every method is synchronous and one transaction. */
-export class EmbeddedState {
+export class EmbeddedState implements SynchronousState {
   readonly #environment: Environment;
   readonly #clock: Clock;
   readonly #self: ProcessIdentity | undefined = readOwnIdentity();
@@ -95,9 +96,9 @@ export class EmbeddedState {
     }).result;
   }
 
-  keepLeaseAlive(leaseId: bigint): number {
+  keepLeaseAlive(leaseId: string): number {
     return this.#change(() => {
-      const key = encodeU64(leaseId);
+      const key = encodeU64(BigInt(leaseId));
       const bytes = this.#environment.leases.get(key);
       if (bytes === undefined) return 0;
       const lease = decodeLease(bytes);
@@ -106,8 +107,8 @@ export class EmbeddedState {
     }).result;
   }
 
-  revokeLease(leaseId: bigint): void {
-    this.#change((state) => this.#endLease(state, leaseId));
+  revokeLease(leaseId: string): void {
+    this.#change((state) => this.#endLease(state, BigInt(leaseId)));
   }
 
   /** Removes leases that have ended, with their keys; takes the write lock only when there are any. */

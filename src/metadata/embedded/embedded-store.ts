@@ -1,9 +1,9 @@
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { ErrorCode, isP2PStoreError, P2PStoreError } from '../../core/errors.ts';
-import { Gate } from '../../core/gate.ts';
 import { type Logger, silentLogger } from '../../observability/logger.ts';
-import { checkCommit, checkFromRevision, checkKey, checkLeaseTtl, checkPrefix, parseLeaseId } from '../commit-check.ts';
-import type { CallOptions, Condition, Entry, MetadataStore, Watch, WatchOptions, Write } from '../metadata-store.ts';
+import { checkFromRevision, checkPrefix } from '../commit-check.ts';
+import type { CallOptions, Watch, WatchOptions } from '../metadata-store.ts';
+import { SynchronousStore } from '../synchronous-store.ts';
 import { prepareDirectory } from './directory.ts';
 import { EmbeddedState } from './embedded-state.ts';
 import { EmbeddedWatcher } from './embedded-watcher.ts';
@@ -22,21 +22,19 @@ export interface EmbeddedStoreOptions {
  * the lease's time. Calls are synchronous inside: a transaction takes tens of microseconds, and the lock
  * that all processes share is never held across a turn of the event loop. A reboot empties the store.
  */
-export class EmbeddedMetadataStore implements MetadataStore {
-  readonly uri: string;
+export class EmbeddedMetadataStore extends SynchronousStore {
   readonly #environment: Environment;
   readonly #state: EmbeddedState;
   readonly #watcher: EmbeddedWatcher;
-  readonly #gate: Gate;
   #closed: Promise<void> | undefined;
 
   private constructor(uri: string, environment: Environment, options: EmbeddedStoreOptions) {
     const clock = options.clock ?? systemClock;
-    this.uri = uri;
+    const state = new EmbeddedState(environment, clock);
+    super(uri, state);
     this.#environment = environment;
-    this.#state = new EmbeddedState(environment, clock);
-    this.#watcher = new EmbeddedWatcher(this.#state, clock, options.logger ?? silentLogger, uri);
-    this.#gate = new Gate(`metadata store ${uri}`);
+    this.#state = state;
+    this.#watcher = new EmbeddedWatcher(state, clock, options.logger ?? silentLogger, uri);
   }
 
   /**
@@ -54,53 +52,8 @@ export class EmbeddedMetadataStore implements MetadataStore {
     }
   }
 
-  get(key: string, options?: CallOptions): Promise<Entry | undefined> {
-    return this.#call(options, () => {
-      checkKey(key);
-      return this.#state.get(key);
-    });
-  }
-
-  list(
-    prefix: string,
-    options?: CallOptions & { readonly keysOnly?: boolean },
-  ): Promise<{ readonly entries: readonly Entry[]; readonly revision: bigint }> {
-    return this.#call(options, () => {
-      checkPrefix(prefix);
-      const { entries, revision } = this.#state.list(prefix);
-      if (options?.keysOnly !== true) return { entries, revision };
-      return { entries: entries.map((entry) => ({ ...entry, value: new Uint8Array() })), revision };
-    });
-  }
-
-  commit(
-    conditions: readonly Condition[],
-    writes: readonly Write[],
-    options?: CallOptions,
-  ): Promise<{ readonly succeeded: boolean; readonly revision: bigint }> {
-    return this.#call(options, () => {
-      checkCommit(conditions, writes);
-      return this.#state.commit(conditions, writes);
-    });
-  }
-
-  grantLease(ttlMs: number, options?: CallOptions): Promise<string> {
-    return this.#call(options, () => {
-      checkLeaseTtl(ttlMs);
-      return this.#state.grantLease(ttlMs);
-    });
-  }
-
-  keepLeaseAlive(leaseId: string, options?: CallOptions): Promise<number> {
-    return this.#call(options, () => this.#state.keepLeaseAlive(parseLeaseId(leaseId)));
-  }
-
-  revokeLease(leaseId: string, options?: CallOptions): Promise<void> {
-    return this.#call(options, () => this.#state.revokeLease(parseLeaseId(leaseId)));
-  }
-
-  watch(prefix: string, options: WatchOptions): Promise<Watch> {
-    return this.#call(undefined, () => {
+  override watch(prefix: string, options: WatchOptions): Promise<Watch> {
+    return this.call(undefined, () => {
       checkPrefix(prefix);
       checkFromRevision(options.fromRevision);
       return this.#watcher.open(prefix, options);
@@ -109,24 +62,19 @@ export class EmbeddedMetadataStore implements MetadataStore {
 
   /** Forgets the history of changes, so that a watch that asks for the past gets `onReset`. */
   compact(): Promise<void> {
-    return this.#call(undefined, () => this.#state.compact());
+    return this.call(undefined, () => this.#state.compact());
   }
 
-  close(): Promise<void> {
-    this.#closed ??= this.#gate.close().then(() => {
+  override close(): Promise<void> {
+    this.#closed ??= this.gate.close().then(() => {
       this.#watcher.close();
       return this.#environment.close();
     });
     return this.#closed;
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-
-  #call<T>(options: CallOptions | undefined, work: () => T): Promise<T> {
-    return this.#gate.run(async () => {
-      options?.signal?.throwIfAborted();
+  protected override call<T>(options: CallOptions | undefined, work: () => T): Promise<T> {
+    return super.call(options, () => {
       try {
         return work();
       } catch (cause) {

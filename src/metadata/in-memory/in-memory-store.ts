@@ -1,16 +1,7 @@
 import { type Clock, systemClock } from '../../core/clock.ts';
-import { Gate } from '../../core/gate.ts';
-import { checkCommit, checkFromRevision, checkKey, checkLeaseTtl, checkPrefix, parseLeaseId } from '../commit-check.ts';
-import type {
-  CallOptions,
-  Condition,
-  Entry,
-  MetadataStore,
-  Watch,
-  WatchEvent,
-  WatchOptions,
-  Write,
-} from '../metadata-store.ts';
+import { checkFromRevision, checkPrefix } from '../commit-check.ts';
+import type { Watch, WatchEvent, WatchOptions } from '../metadata-store.ts';
+import { SynchronousStore } from '../synchronous-store.ts';
 import { MemoryState } from './memory-state.ts';
 
 const states = new Map<string, MemoryState>();
@@ -19,74 +10,20 @@ const states = new Map<string, MemoryState>();
  * A metadata store in this process's memory, for tests and experiments. Stores opened with the same
  * URI share their data until the process ends; nothing is shared between processes.
  */
-export class InMemoryMetadataStore implements MetadataStore {
-  readonly uri: string;
+export class InMemoryMetadataStore extends SynchronousStore {
   readonly #state: MemoryState;
-  readonly #gate: Gate;
   readonly #watches = new Set<Watch>();
 
   /** @param clock - Moves the leases. The first open of a URI decides. */
   constructor(uri: string, clock: Clock = systemClock) {
-    this.uri = uri;
-    this.#gate = new Gate(`metadata store ${uri}`);
     const state = states.get(uri) ?? new MemoryState(clock);
     states.set(uri, state);
+    super(uri, state);
     this.#state = state;
   }
 
-  get(key: string, options?: CallOptions): Promise<Entry | undefined> {
-    return this.#call(options, () => {
-      checkKey(key);
-      return this.#state.get(key);
-    });
-  }
-
-  list(
-    prefix: string,
-    options?: CallOptions & { readonly keysOnly?: boolean },
-  ): Promise<{ readonly entries: readonly Entry[]; readonly revision: bigint }> {
-    return this.#call(options, () => {
-      checkPrefix(prefix);
-      const { entries, revision } = this.#state.list(prefix);
-      if (options?.keysOnly !== true) return { entries, revision };
-      return { entries: entries.map((entry) => ({ ...entry, value: new Uint8Array() })), revision };
-    });
-  }
-
-  commit(
-    conditions: readonly Condition[],
-    writes: readonly Write[],
-    options?: CallOptions,
-  ): Promise<{ readonly succeeded: boolean; readonly revision: bigint }> {
-    return this.#call(options, () => {
-      checkCommit(conditions, writes);
-      return this.#state.commit(conditions, writes);
-    });
-  }
-
-  grantLease(ttlMs: number, options?: CallOptions): Promise<string> {
-    return this.#call(options, () => {
-      checkLeaseTtl(ttlMs);
-      return this.#state.grantLease(ttlMs);
-    });
-  }
-
-  keepLeaseAlive(leaseId: string, options?: CallOptions): Promise<number> {
-    return this.#call(options, () => {
-      parseLeaseId(leaseId);
-      return this.#state.keepLeaseAlive(leaseId);
-    });
-  }
-
-  revokeLease(leaseId: string, options?: CallOptions): Promise<void> {
-    return this.#call(options, () => {
-      parseLeaseId(leaseId);
-      this.#state.revokeLease(leaseId);
-    });
-  }
-
-  watch(prefix: string, options: WatchOptions): Promise<Watch> {
-    return this.#call(undefined, () => {
+  override watch(prefix: string, options: WatchOptions): Promise<Watch> {
+    return this.call(undefined, () => {
       checkPrefix(prefix);
       checkFromRevision(options.fromRevision);
       const watch = openWatch(this.#state, prefix, options, () => this.#watches.delete(watch));
@@ -100,20 +37,9 @@ export class InMemoryMetadataStore implements MetadataStore {
     this.#state.compact();
   }
 
-  async close(): Promise<void> {
-    await this.#gate.close();
+  override async close(): Promise<void> {
+    await this.gate.close();
     await Promise.all([...this.#watches].map((watch) => watch.close()));
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-
-  #call<T>(options: CallOptions | undefined, work: () => T): Promise<T> {
-    return this.#gate.run(async () => {
-      options?.signal?.throwIfAborted();
-      return work();
-    });
   }
 }
 

@@ -2,6 +2,7 @@ import type { Clock } from '../../core/clock.ts';
 import { leaseLost } from '../commit-check.ts';
 import { compareKeys } from '../key-range.ts';
 import type { Condition, Entry, WatchEvent, Write } from '../metadata-store.ts';
+import type { SynchronousState } from '../synchronous-store.ts';
 
 /** Events kept for watches that start in the past. Bounds memory; a later start gets `onReset`. */
 export const HISTORY_EVENTS_MAX = 10_000;
@@ -22,7 +23,7 @@ interface LoggedEvent {
 }
 
 /** The data behind one `memory:` URI, shared by every open store of that URI in this process. */
-export class MemoryState {
+export class MemoryState implements SynchronousState {
   readonly #clock: Clock;
   readonly #entries = new Map<string, StoredEntry>();
   readonly #leases = new Map<string, Lease>();
