@@ -61,7 +61,7 @@ describe('TransferEngine', () => {
       expect(await outcomeOf(openEngine({ dataPort: holder.dataPort }))).toBe(ErrorCode.InvalidArgument);
       await holder.close();
       await eventually('the end of all', () => countResources().threads <= before.threads);
-      expect(countResources()).toEqual(before);
+      await eventually('the end of all', () => isBackTo(before));
     });
 
     test('refuses the name of a live engine, and takes it when that has closed', async () => {
