@@ -293,9 +293,8 @@ export class ClientConnection implements Channel {
     const code = count === 0 ? 0 : errno();
     if (code === EINTR) return true;
     if (code === EAGAIN) {
-      this.#readable = false;
-      this.#adjustLowWater();
-      return false;
+      this.#readable = this.#adjustLowWater();
+      return this.#readable;
     }
     if (code === EFAULT && this.#awaiting.length > 1 && !this.#isHeadAlone) {
       this.#isHeadAlone = true;
@@ -309,15 +308,17 @@ export class ClientConnection implements Channel {
     return false;
   }
 
-  /** Before waiting: no wake-up for less than is worth one, but never for more than will come. */
-  #adjustLowWater(): void {
+  /**
+   * Before waiting: no wake-up for less than is worth one, but never for more than will come.
+   *
+   * @returns Whether the mark moved; then look once more, as what has arrived meanwhile made no edge under the old one.
+   */
+  #adjustLowWater(): boolean {
     const wanted = this.#dueBytes >= LOW_WATER_BYTES ? LOW_WATER_BYTES : 1;
-    if (wanted === this.#lowWaterBytes) return;
+    if (wanted === this.#lowWaterBytes) return false;
     this.#lowWaterBytes = wanted;
     setReceiveLowWater(this.fd, wanted);
-    // What has arrived meanwhile made no edge under the old mark.
-    this.#readable = true;
-    this.#context.reactor.wake(this);
+    return true;
   }
 
   // --- ending ------------------------------------------------------------------------------------
