@@ -293,8 +293,9 @@ export class ClientConnection implements Channel {
     const code = count === 0 ? 0 : errno();
     if (code === EINTR) return true;
     if (code === EAGAIN) {
-      this.#readable = this.#adjustLowWater();
-      return this.#readable;
+      this.#readable = false;
+      this.#adjustLowWater();
+      return false;
     }
     if (code === EFAULT && this.#awaiting.length > 1 && !this.#isHeadAlone) {
       this.#isHeadAlone = true;
@@ -308,17 +309,15 @@ export class ClientConnection implements Channel {
     return false;
   }
 
-  /**
-   * Before waiting: no wake-up for less than is worth one, but never for more than will come.
-   *
-   * @returns Whether the mark moved; then look once more, as what has arrived meanwhile made no edge under the old one.
-   */
-  #adjustLowWater(): boolean {
+  /** Before waiting: no wake-up for less than is worth one, but never for more than will come. */
+  #adjustLowWater(): void {
     const wanted = this.#dueBytes >= LOW_WATER_BYTES ? LOW_WATER_BYTES : 1;
-    if (wanted === this.#lowWaterBytes) return false;
+    if (wanted === this.#lowWaterBytes) return;
     this.#lowWaterBytes = wanted;
     setReceiveLowWater(this.fd, wanted);
-    return true;
+    // What has arrived meanwhile made no edge under the old mark.
+    this.#readable = true;
+    this.#context.reactor.wake(this);
   }
 
   // --- ending ------------------------------------------------------------------------------------
