@@ -33,6 +33,8 @@ export interface Config {
   readonly name: string | undefined;
   readonly force: boolean;
   readonly outputPath: string | undefined;
+  /** Waits for what is not published yet. */
+  readonly wait: boolean;
   readonly seed: boolean;
   readonly verify: VerifyAlgorithm | undefined;
   readonly untilStdinEnds: boolean;
@@ -78,6 +80,7 @@ export function readConfig(raw: RawOptions, environment: Environment): Config {
     name: text('name'),
     force: isSet('force'),
     outputPath: text('output'),
+    wait: isSet('wait'),
     seed: isSet('seed'),
     verify: map(text('verify'), (value) => readChoice(value, VERIFY_ALGORITHMS, '--verify')),
     untilStdinEnds: isSet('untilStdinEnds'),

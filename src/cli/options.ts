@@ -22,6 +22,7 @@ export type OptionKey =
   | 'name'
   | 'force'
   | 'output'
+  | 'wait'
   | 'seed'
   | 'verify'
   | 'untilStdinEnds'
@@ -78,6 +79,10 @@ export const OPTIONS: Readonly<Record<OptionKey, OptionSpec>> = {
   output: {
     flags: '--output <path>',
     summary: 'file to write, or folder for a name that ends in /; a single object goes into a folder that exists',
+  },
+  wait: {
+    flags: '--wait',
+    summary: 'waits until the object, or the first one below a prefix, is published, at most for --timeout, then pulls',
   },
   seed: { flags: '--seed', summary: 'goes on serving what was pulled until interrupted' },
   verify: {

@@ -18,7 +18,7 @@ export interface Progress {
 
 /** One line of `--json`; facts that an event does not have are absent. */
 export interface OutputEvent {
-  readonly event: 'registered' | 'serving' | 'progress' | 'complete' | 'object' | 'source' | 'error';
+  readonly event: 'registered' | 'serving' | 'waiting' | 'progress' | 'complete' | 'object' | 'source' | 'error';
   readonly name?: string;
   readonly bytes?: number;
   readonly seconds?: number;

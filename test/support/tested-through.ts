@@ -9,6 +9,7 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/cli/options.ts': 'test/unit/cli/commands.test.ts',
   'src/cli/serving.ts': 'test/integration/cli/publish-and-get.test.ts',
   'src/cli/session.ts': 'test/integration/cli/publish-and-get.test.ts',
+  'src/cli/waiting.ts': 'test/integration/cli/waiting-get.test.ts',
   'src/digest/digest-worker.ts': 'test/unit/digest/digest-pool.test.ts',
   'src/digest/pending-digest.ts': 'test/unit/digest/digest-pool.test.ts',
   'src/engine/transport/tcp/client-connection.ts': 'test/integration/engine/golden-exchange.test.ts',

@@ -13,6 +13,7 @@ import { PullProgress } from '../pull-progress.ts';
 import { formatBytes, formatCount, formatRate, formatSeconds } from '../quantities.ts';
 import { serveUntilInterrupted } from '../serving.ts';
 import { openStore, type P2PStore } from '../session.ts';
+import { waitForObjects } from '../waiting.ts';
 
 /** Objects pulled at once: enough to hide the round trips of small files behind the bytes of large ones. */
 const PULLS_MAX = 8;
@@ -23,15 +24,20 @@ export const getCommand: Command = {
   description:
     'Takes the bytes from every store that has them, checks every piece, and puts the file at its place only when it is whole; ' +
     'a file that is there is replaced. A name that ends in / stands for everything below it and is pulled into a folder, all or nothing. ' +
-    'While it pulls, and after that with --seed, it serves what it has to others.',
+    'While it pulls, and after that with --seed, it serves what it has to others. ' +
+    'With --wait it may be started before the object is published.',
   operands: [{ form: '<name>', summary: 'object, or prefix that ends in /' }],
-  options: [...COMMON_OPTIONS, 'output', 'seed', 'verify', 'untilStdinEnds'],
+  options: [...COMMON_OPTIONS, 'output', 'wait', 'seed', 'verify', 'untilStdinEnds'],
   requiredOptions: ['output'],
   examples: [
     { line: 'p2pstore get model.safetensors --output ./model.safetensors', summary: 'One file' },
     {
       line: 'p2pstore get llama/step-1000/ --output ./checkpoint --seed --metadata etcd://10.0.0.1:2379',
       summary: 'A folder, which is then served on',
+    },
+    {
+      line: 'p2pstore get llama/step-2000/ --output ./next --wait --timeout 1h --metadata etcd://10.0.0.1:2379',
+      summary: 'A folder that will be published within the hour',
     },
   ],
   run: runGet,
@@ -42,9 +48,11 @@ async function runGet(context: CommandContext): Promise<ExitCode> {
   const name = operands[0] ?? '';
   using deadline = openDeadline(interruption.signal, config.timeoutMs);
   await using store = await openStore(context, deadline.signal);
-  const items = planItems(name, await store.list(name, { signal: deadline.signal }));
+  const { signal } = deadline;
+  const objects = config.wait ? await waitForObjects(context, store, name, signal) : await store.list(name, { signal });
+  const items = planItems(name, objects);
   const bytes = items.reduce((total, item) => total + item.bytes, 0);
-  await pull(context, store, { name, items, bytes, signal: deadline.signal });
+  await pull(context, store, { name, items, bytes, signal });
   deadline[Symbol.dispose]();
   if (config.seed) await serveUntilInterrupted(context, { roots: [name], objects: items.length, bytes });
   return ExitCode.Done;

@@ -27,6 +27,7 @@ describe('readConfig', () => {
       quiet: false,
       logLevel: undefined,
       force: false,
+      wait: false,
       seed: false,
       verify: undefined,
       peers: 4,
