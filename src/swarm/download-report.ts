@@ -1,12 +1,12 @@
 import type { Clock } from '../core/clock.ts';
 import type { DownloadProgress, DownloadResult } from './download-types.ts';
 import type { DigestChoice, ObjectLayout } from './layout.ts';
-import { ProgressMeter } from './progress-meter.ts';
-import type { Scheduler } from './scheduler.ts';
+import { type MeteredSource, ProgressMeter } from './progress-meter.ts';
 
 export interface DownloadReportInput {
   readonly layout: ObjectLayout;
-  readonly scheduler: Pick<Scheduler, 'snapshot'>;
+  /** What requests under way have brought so far, by the segment that was asked. */
+  readonly inFlight: () => Iterable<readonly [segment: string, bytes: number]>;
   readonly clock: Clock;
   readonly verified: DigestChoice;
   /** Least time between two calls of `onProgress`, in ms. */
@@ -24,11 +24,21 @@ export class DownloadReport {
 
   constructor(input: DownloadReportInput) {
     this.#input = input;
-    this.#meter = new ProgressMeter(input.clock.nowMs());
+    this.#meter = new ProgressMeter(input.clock.nowMs(), input.inFlight);
   }
 
-  add(segment: string, role: 'gold' | 'replica', bytes: number): void {
-    this.#meter.add(segment, role, bytes);
+  /** A source is asked for a piece. */
+  ask(segment: string, role: 'gold' | 'replica'): void {
+    this.#meter.ask(segment, role);
+  }
+
+  /** A request has ended and has brought so much, whatever that is good for. */
+  receive(segment: string, bytes: number): void {
+    this.#meter.receive(segment, bytes);
+  }
+
+  verify(segment: string, bytes: number): void {
+    this.#meter.verify(segment, bytes);
   }
 
   sample(nowMs: number): void {
@@ -49,18 +59,24 @@ export class DownloadReport {
   }
 
   progress(): DownloadProgress {
-    const { scheduler, layout, clock } = this.#input;
-    const holders = new Map(scheduler.snapshot().map((holder) => [holder.id, holder]));
+    const { layout, clock } = this.#input;
+    const rates = this.#meter.rates(clock.nowMs());
+    const sources = this.#meter
+      .sources()
+      .map((source) => ({ ...source, bytesPerSecond: rates.get(source.segment) ?? 0 }))
+      .filter(({ bytes, bytesPerSecond }) => bytes > 0 || bytesPerSecond > 0);
     return {
       bytesDone: this.#meter.bytes,
       bytesTotal: layout.totalSize,
-      bytesPerSecond: this.#meter.bytesPerSecond(clock.nowMs()),
-      sources: this.#meter.sources().map((source) => {
-        const holder = holders.get(source.segment);
-        const isSending = holder !== undefined && holder.piecesInFlight > 0;
-        return { ...source, bytesPerSecond: isSending ? holder.bytesPerSecond : 0 };
-      }),
+      bytesPerSecond: sources.reduce((total, source) => total + source.bytesPerSecond, 0),
+      sources,
     };
+  }
+
+  /** What came from whom, when nothing comes any more. */
+  last(): DownloadProgress {
+    const sources = this.#senders().map((source) => ({ ...source, bytesPerSecond: 0 }));
+    return { bytesDone: this.#meter.bytes, bytesTotal: this.#input.layout.totalSize, bytesPerSecond: 0, sources };
   }
 
   /** Call it once, when all is there: it tells the progress a last time. */
@@ -69,6 +85,10 @@ export class DownloadReport {
     onProgress?.(this.progress());
     const seconds = this.#meter.seconds(clock.nowMs());
     const bytesPerSecond = seconds > 0 ? layout.totalSize / seconds : 0;
-    return { bytes: layout.totalSize, seconds, bytesPerSecond, verified, sources: this.#meter.sources() };
+    return { bytes: layout.totalSize, seconds, bytesPerSecond, verified, sources: this.#senders() };
+  }
+
+  #senders(): MeteredSource[] {
+    return this.#meter.sources().filter(({ bytes }) => bytes > 0);
   }
 }

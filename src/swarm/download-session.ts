@@ -10,7 +10,7 @@ import { AvailabilityReader } from './availability-reader.ts';
 import type { DownloadInput } from './download-input.ts';
 import { type ResolvedDownloadOptions, resolveDownloadOptions } from './download-options.ts';
 import { DownloadReport } from './download-report.ts';
-import type { DownloadResult } from './download-types.ts';
+import type { DownloadProgress, DownloadResult } from './download-types.ts';
 import { MismatchCourt } from './mismatch-court.ts';
 import { Neighbours } from './neighbours.ts';
 import type { PeerClient } from './peer-client.ts';
@@ -78,7 +78,7 @@ export class DownloadSession {
     });
     this.#report = new DownloadReport({
       layout,
-      scheduler: this.#scheduler,
+      inFlight: () => this.#bytesInFlight(),
       clock: this.#clock,
       verified: this.#isVerifying ? layout.digestAlgorithm : 'none',
       intervalMs: this.#options.progressIntervalMs,
@@ -115,6 +115,7 @@ export class DownloadSession {
   async run(): Promise<DownloadResult> {
     const { signal, digester } = this.#input;
     const onAbort = (): void => this.#finish(signal?.reason);
+    let last: (() => DownloadProgress) | undefined;
     const unsubscribe = this.#object.subscribe((change) => {
       if (change.kind === 'root') this.#checkRoot();
       if (change.kind === 'state') this.#finish(this.#withdrawnError());
@@ -129,12 +130,15 @@ export class DownloadSession {
         this.#tick();
       }
       await this.#ended;
-      return this.#report.result();
+      const result = this.#report.result();
+      const told = this.#report.last();
+      last = () => told;
+      return result;
     } finally {
       signal?.removeEventListener('abort', onAbort);
       unsubscribe();
       await this.#becomeQuiet();
-      this.#object.attachProgress(undefined);
+      this.#object.attachProgress(last);
     }
   }
 
@@ -184,6 +188,7 @@ export class DownloadSession {
     const extents = mapPiece(target, this.#memoryOf(source), this.#object.memory);
     const fetch = new PieceFetch(this.#input.engine, segment, extents);
     this.#fetches.set(flight, fetch);
+    this.#report.ask(source.segment, source.role);
     fetch.done.then(
       () => this.#settle(flight),
       (error: unknown) => this.#settle(flight, error),
@@ -192,6 +197,7 @@ export class DownloadSession {
 
   /** A request has ended, one way or the other, and writes no more. */
   #settle(flight: Flight, error?: unknown): void {
+    this.#report.receive(flight.holderId, this.#fetches.get(flight)?.transferredBytes ?? 0);
     this.#fetches.delete(flight);
     const nowMs = this.#clock.nowMs();
     const isStalled = this.#stalled.delete(flight);
@@ -256,7 +262,7 @@ export class DownloadSession {
     if (this.#isEnding) return;
     this.#scheduler.onVerified(piece);
     const [segment = ''] = writers;
-    this.#report.add(segment, this.#neighbours.get(segment)?.role ?? 'replica', this.#pieceBytes(piece));
+    this.#report.verify(segment, this.#pieceBytes(piece));
     this.#object.markVerified(piece);
     this.#report.tell();
     this.#finishIfComplete();
@@ -295,6 +301,10 @@ export class DownloadSession {
     this.#sampledMs = nowMs;
     this.#report.sample(nowMs);
     for (const [flight, fetch] of this.#fetches) this.#scheduler.onProgress(flight, fetch.transferredBytes, nowMs);
+  }
+
+  *#bytesInFlight(): Generator<[segment: string, bytes: number]> {
+    for (const [flight, fetch] of this.#fetches) yield [flight.holderId, fetch.transferredBytes];
   }
 
   #checkMissing(nowMs: number): void {

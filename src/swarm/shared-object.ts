@@ -109,7 +109,7 @@ export class SharedObject {
     return this.#digester;
   }
 
-  /** How its download goes, while one does. */
+  /** How its download goes, or went. */
   get progress(): DownloadProgress | undefined {
     return this.#progress?.();
   }
