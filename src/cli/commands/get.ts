@@ -1,8 +1,8 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { forEachBounded } from '../../core/bounded.ts';
 import { ErrorCode, P2PStoreError } from '../../core/errors.ts';
 import type { DownloadSource } from '../../index.ts';
-import { forEachBounded } from '../bounded.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { openDeadline } from '../deadline.ts';
 import { ExitCode } from '../exit-code.ts';

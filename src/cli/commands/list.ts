@@ -1,4 +1,4 @@
-import { forEachBounded } from '../bounded.ts';
+import { forEachBounded } from '../../core/bounded.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { openDeadline } from '../deadline.ts';
 import { ExitCode } from '../exit-code.ts';

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { forEachBounded } from '../../../src/cli/bounded.ts';
+import { forEachBounded } from '../../../src/core/bounded.ts';
 
 const { signal: never } = new AbortController();
 
