@@ -13,11 +13,12 @@ export type {
   GetReplicaOptions,
   RegisterFileOptions,
   RegisterOptions,
+  StatusWatchCallOptions,
   StoreCallOptions,
 } from './store/call-options.ts';
 export type { ObjectEvent } from './store/object-watch.ts';
 export { newP2PStore, P2PStore, type ReplicaResult } from './store/p2p-store.ts';
 export type { PayloadInfo } from './store/payload-info.ts';
-export type { ObjectStatus, SourceListing, SourceStatus } from './store/status.ts';
+export type { ObjectStatus, SourceFlow, SourceListing, SourceStatus } from './store/status.ts';
 export type { P2PStoreOptions } from './store/store-parts.ts';
 export type { DownloadProgress, DownloadSource } from './swarm/download-types.ts';

@@ -30,8 +30,14 @@ export interface GetReplicaOptions extends StoreCallOptions {
   readonly verify?: 'xxh64' | 'blake3' | 'none' | undefined;
 }
 
+export interface StatusWatchCallOptions extends StoreCallOptions {
+  /** From one status to the next, 100 to 3,600,000 ms. Default 1,000. */
+  readonly intervalMs?: number | undefined;
+}
+
 export const DEFAULT_SHARD_SIZE_BYTES: number = 64 * MIB;
 const SHARD_SIZE_BYTES_MAX = 4 * GIB;
+const INTERVAL_MS = { min: 100, max: 3_600_000 };
 const ALGORITHMS: readonly unknown[] = ['xxh64', 'blake3', 'none'];
 
 /** @throws P2P_INVALID_ARGUMENT */
@@ -44,6 +50,12 @@ export function checkMaxShardSize(maxShardSize: number): void {
 export function checkVerifyOption(verify: unknown): void {
   if (verify === undefined || ALGORITHMS.includes(verify)) return;
   throw invalidArgument('verify', `"${String(verify)}" is none of ${ALGORITHMS.join(', ')}`);
+}
+
+/** @throws P2P_INVALID_ARGUMENT */
+export function checkIntervalMs(intervalMs: number): void {
+  if (intervalMs >= INTERVAL_MS.min && intervalMs <= INTERVAL_MS.max) return;
+  throw invalidArgument('intervalMs', `${String(intervalMs)} is not within ${INTERVAL_MS.min} to ${INTERVAL_MS.max}`);
 }
 
 /** @throws P2P_INVALID_ARGUMENT More buffers than a record can list. */

@@ -10,12 +10,14 @@ import { type MemoryInput, type ResolvedMemory, resolveMemory } from '../memory/
 import type { DownloadResult } from '../swarm/download-types.ts';
 import {
   checkBufferCount,
+  checkIntervalMs,
   checkMaxShardSize,
   checkVerifyOption,
   DEFAULT_SHARD_SIZE_BYTES,
   type GetReplicaOptions,
   type RegisterFileOptions,
   type RegisterOptions,
+  type StatusWatchCallOptions,
   type StoreCallOptions,
 } from './call-options.ts';
 import { inLanes } from './lanes.ts';
@@ -27,6 +29,7 @@ import { openReplica, type ReplicaRequest } from './open-replica.ts';
 import { type PayloadInfo, payloadInfo } from './payload-info.ts';
 import { type ObjectRecord, totalSizeBytes } from './records.ts';
 import { type ObjectStatus, readSources, readStatus, type SourceListing } from './status.ts';
+import { watchStatus } from './status-watch.ts';
 import { openStoreParts, type P2PStoreOptions, type StoreParts } from './store-parts.ts';
 
 /** What a pull has brought. */
@@ -212,6 +215,24 @@ export class P2PStore implements AsyncDisposable {
       checkObjectName(name);
       return abortable(readStatus(this.#parts, name, either), either);
     });
+  }
+
+  /**
+   * Asks every source of an object how far it is, again and again, until the loop is left, the signal fires or the store
+   * closes. Sources appear and vanish as they come and go; when all have gone there are none.
+   *
+   * @param options.intervalMs - From one status to the next, 100 to 3,600,000 ms; it takes longer when sources are slow to
+   * answer. Default 1,000.
+   * @throws P2P_OBJECT_NOT_FOUND At the start.
+   */
+  watchStatus(
+    name: string,
+    { signal, intervalMs = 1_000 }: StatusWatchCallOptions = {},
+  ): AsyncGenerator<ObjectStatus, void> {
+    checkObjectName(name);
+    checkIntervalMs(intervalMs);
+    if (!this.#gate.isOpen) throw this.#gate.closedError();
+    return watchStatus(this.#parts, name, { intervalMs, signal, closing: this.#closing.signal });
   }
 
   /**

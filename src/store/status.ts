@@ -1,8 +1,11 @@
 /** Who has an object, and how far they are. */
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import type { GetStatusResponse } from '../swarm/gen/p2pstore/peer/v1/peer_pb.ts';
 import { State } from '../swarm/gen/p2pstore/peer/v1/peer_pb.ts';
 import { inLanes } from './lanes.ts';
+import type { FoundObject } from './object-reader.ts';
 import { type PayloadInfo, payloadInfo } from './payload-info.ts';
+import { type ObjectRecord, totalSizeBytes } from './records.ts';
 import type { StoreParts } from './store-parts.ts';
 
 /** One store that serves an object, as the metadata store lists it. */
@@ -16,6 +19,17 @@ export interface SourceListing {
   readonly peerEndpoint: string;
 }
 
+/** What one source takes, or took, from another. */
+export interface SourceFlow {
+  /** Of the store that sends. */
+  readonly segment: string;
+  readonly role: 'gold' | 'replica';
+  /** Verified bytes. */
+  readonly bytes: number;
+  /** Over about the last second; 0 when nothing comes any more. */
+  readonly bytesPerSecond: number;
+}
+
 /** One source as it says itself. */
 export interface SourceStatus extends SourceListing {
   /** `unreachable`: it did not answer; the numbers are 0 then. `damaged`: its memory cannot be read any more. */
@@ -23,84 +37,165 @@ export interface SourceStatus extends SourceListing {
   /** Pieces that it has and has verified. */
   readonly verifiedPieces: number;
   readonly pieces: number;
+  /** About how many bytes that is. Of one that does not answer: all when its record says complete, else 0. */
+  readonly verifiedBytes: number;
   /** Peers that follow what it has. */
   readonly followers: number;
   /** Speed of its own pull, in bytes per second. */
   readonly bytesPerSecond: number;
-  /** Where its own pull takes the bytes from. */
-  readonly sources: readonly { readonly segment: string; readonly bytes: number; readonly bytesPerSecond: number }[];
+  /** How fast the others that answered take from it, in bytes per second. */
+  readonly sentBytesPerSecond: number;
+  /** Where its own pull takes, or took, the bytes from. */
+  readonly sources: readonly SourceFlow[];
 }
 
 export interface ObjectStatus extends PayloadInfo {
   /** By what receivers verify it. */
   readonly verify: 'xxh64' | 'blake3' | 'none';
-  /** Gold first, then by segment name. */
+  /** Gold first, then by segment name; at most 256. */
   readonly sources: readonly SourceStatus[];
+  /** How many more sources there are, which were not asked. */
+  readonly sourcesNotAsked: number;
+  /** Sum over all pulls. */
+  readonly bytesPerSecond: number;
+  /** How much of that comes from the gold source. */
+  readonly goldBytesPerSecond: number;
+  /** How much the sources that answered have from the gold source. */
+  readonly goldBytes: number;
 }
 
+export interface StatusParts {
+  readonly reader: Pick<StoreParts['reader'], 'find'>;
+  readonly peerClient: Pick<StoreParts['peerClient'], 'getStatus'>;
+}
+
+/** One status costs each source a message, and the asker no more than this. */
+const ASKED_MAX = 256;
 const ASKED_AT_ONCE = 16;
 const ANSWER_TIMEOUT_MS = 2_000;
 
-type Reader = Pick<StoreParts, 'reader' | 'peerClient'>;
-
-export async function readSources(parts: Reader, name: string, signal: AbortSignal): Promise<SourceListing[]> {
-  const found = await parts.reader.find(name, { signal });
-  const listings = (found?.sources ?? []).map(({ segment, source: { role, isComplete, peerEndpoint } }) => ({
-    segment,
-    role,
-    isComplete,
-    peerEndpoint,
-  }));
-  return listings.sort(
+/** Puts gold first, then by segment name. */
+export function sortListings(listings: readonly SourceListing[]): SourceListing[] {
+  return listings.toSorted(
     (a, b) => Number(b.role === 'gold') - Number(a.role === 'gold') || (a.segment < b.segment ? -1 : 1),
   );
 }
 
-export async function readStatus(parts: Reader, name: string, signal: AbortSignal): Promise<ObjectStatus> {
+export async function readSources(parts: StatusParts, name: string, signal: AbortSignal): Promise<SourceListing[]> {
   const found = await parts.reader.find(name, { signal });
-  if (found === undefined) {
-    throw new P2PStoreError(ErrorCode.ObjectNotFound, `Cannot tell the status of "${name}": no live store has it`, {
-      name,
-    });
-  }
-  const listings = await readSources(parts, name, signal);
-  const statuses = new Map<string, SourceStatus>();
-  await inLanes(listings, ASKED_AT_ONCE, async (listing) => {
-    statuses.set(listing.segment, await askSource(parts, name, listing, signal));
-  });
-  signal.throwIfAborted();
-  const sources = listings.flatMap(({ segment }) => statuses.get(segment) ?? []);
-  return { ...payloadInfo(name, found.object), verify: found.object.digest.algorithm, sources };
+  return found === undefined ? [] : listingsOf(found);
 }
 
-async function askSource(
-  parts: Reader,
-  name: string,
-  listing: SourceListing,
+/** @throws P2P_OBJECT_NOT_FOUND */
+export async function findForStatus(parts: StatusParts, name: string, signal: AbortSignal): Promise<FoundObject> {
+  const found = await parts.reader.find(name, { signal });
+  if (found !== undefined) return found;
+  throw new P2PStoreError(ErrorCode.ObjectNotFound, `Cannot tell the status of "${name}": no live store has it`, {
+    name,
+  });
+}
+
+export async function readStatus(parts: StatusParts, name: string, signal: AbortSignal): Promise<ObjectStatus> {
+  const found = await findForStatus(parts, name, signal);
+  return await askSources(parts, { name, object: found.object, listings: listingsOf(found) }, signal);
+}
+
+function listingsOf({ sources }: FoundObject): SourceListing[] {
+  return sortListings(
+    sources.map(({ segment, source: { role, isComplete, peerEndpoint } }) => ({
+      segment,
+      role,
+      isComplete,
+      peerEndpoint,
+    })),
+  );
+}
+
+interface Question {
+  readonly name: string;
+  readonly object: ObjectRecord;
+  /** In the order of the answer. */
+  readonly listings: readonly SourceListing[];
+}
+
+/** Asks all sources, within bounds, and adds up what they say. */
+export async function askSources(
+  parts: StatusParts,
+  { name, object, listings }: Question,
   signal: AbortSignal,
-): Promise<SourceStatus> {
-  const unknown = { verifiedPieces: 0, pieces: 0, followers: 0, bytesPerSecond: 0, sources: [] };
-  try {
-    const answer = await parts.peerClient.getStatus(listing.peerEndpoint, name, {
-      signal,
-      timeoutMs: ANSWER_TIMEOUT_MS,
-    });
-    if (!answer.isServed) return { ...listing, state: 'unreachable', ...unknown };
-    return {
-      ...listing,
-      state: answer.state === State.DAMAGED ? 'damaged' : 'serving',
-      verifiedPieces: answer.verifiedPieces,
-      pieces: answer.pieces,
-      followers: answer.followers,
-      bytesPerSecond: answer.bytesPerSecond,
-      sources: answer.sources.map(({ segment, bytes, bytesPerSecond }) => ({
-        segment,
-        bytes: Number(bytes),
-        bytesPerSecond,
-      })),
-    };
-  } catch {
+): Promise<ObjectStatus> {
+  const asked = listings.slice(0, ASKED_MAX);
+  const answers = new Map<string, GetStatusResponse | undefined>();
+  await inLanes(asked, ASKED_AT_ONCE, async ({ segment, peerEndpoint }) => {
     signal.throwIfAborted();
-    return { ...listing, state: 'unreachable', ...unknown }; // it may have died a moment ago
+    const answer = await askSource(parts, peerEndpoint, name, signal);
+    answers.set(segment, answer?.generation === object.generation ? answer : undefined);
+  });
+  signal.throwIfAborted();
+  const totalBytes = totalSizeBytes(object.sizes);
+  const described = asked.map((listing) => describe(listing, answers.get(listing.segment), totalBytes));
+  const flows = described.flatMap(({ sources }) => sources);
+  const goldFlows = flows.filter(({ role }) => role === 'gold');
+  const sentBytesPerSecond = new Map<string, number>();
+  for (const { segment, bytesPerSecond } of flows) {
+    sentBytesPerSecond.set(segment, bytesPerSecond + (sentBytesPerSecond.get(segment) ?? 0));
   }
+  return {
+    ...payloadInfo(name, object),
+    verify: object.digest.algorithm,
+    sources: described.map((source) => ({
+      ...source,
+      sentBytesPerSecond: sentBytesPerSecond.get(source.segment) ?? 0,
+    })),
+    sourcesNotAsked: listings.length - asked.length,
+    bytesPerSecond: sum(flows, 'bytesPerSecond'),
+    goldBytesPerSecond: sum(goldFlows, 'bytesPerSecond'),
+    goldBytes: sum(goldFlows, 'bytes'),
+  };
+}
+
+function sum(flows: readonly SourceFlow[], fact: 'bytes' | 'bytesPerSecond'): number {
+  return flows.reduce((total, flow) => total + flow[fact], 0);
+}
+
+/** @returns undefined when it does not answer, or does not serve the object: it may have died a moment ago. */
+async function askSource(
+  { peerClient }: StatusParts,
+  endpoint: string,
+  name: string,
+  signal: AbortSignal,
+): Promise<GetStatusResponse | undefined> {
+  try {
+    const answer = await peerClient.getStatus(endpoint, name, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
+    return answer.isServed ? answer : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function describe(
+  listing: SourceListing,
+  answer: GetStatusResponse | undefined,
+  totalBytes: number,
+): Omit<SourceStatus, 'sentBytesPerSecond'> {
+  if (answer === undefined) {
+    const unknown = { verifiedPieces: 0, pieces: 0, followers: 0, bytesPerSecond: 0, sources: [] };
+    return { ...listing, state: 'unreachable', verifiedBytes: listing.isComplete ? totalBytes : 0, ...unknown };
+  }
+  const { state, verifiedPieces, pieces, followers, bytesPerSecond, sources } = answer;
+  return {
+    ...listing,
+    state: state === State.DAMAGED ? 'damaged' : 'serving',
+    verifiedPieces,
+    pieces,
+    verifiedBytes: pieces === 0 ? totalBytes : Math.floor((totalBytes * verifiedPieces) / pieces),
+    followers,
+    bytesPerSecond,
+    sources: sources.map((flow) => ({
+      segment: flow.segment,
+      role: flow.role === 'gold' ? 'gold' : 'replica',
+      bytes: Number(flow.bytes),
+      bytesPerSecond: flow.bytesPerSecond,
+    })),
+  };
 }

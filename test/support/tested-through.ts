@@ -59,7 +59,7 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/store/open-gold.ts': 'test/integration/store/p2p-store.test.ts',
   'src/store/open-replica.ts': 'test/integration/store/p2p-store.test.ts',
   'src/store/payload-info.ts': 'test/integration/store/p2p-store.test.ts',
-  'src/store/status.ts': 'test/integration/store/p2p-store.test.ts',
+  'src/store/status-watch.ts': 'test/integration/store/watch-status.test.ts',
   'src/store/store-parts.ts': 'test/integration/store/p2p-store.test.ts',
   'src/store/object-reader.ts': 'test/unit/store/object-directory.test.ts',
   'src/store/source-watch.ts': 'test/integration/invariants.test.ts',

@@ -66,6 +66,30 @@ describe('downloadObject()', () => {
     expect(swarm.directory.listeners).toBe(0);
   });
 
+  test('tells the current rate of each source: 0 when nothing comes, though it could', async () => {
+    await using swarm = new TestSwarm();
+    const gold = await openGold(swarm);
+    await gold.digest();
+    const receiver = await swarm.open(layout, 'replica');
+    let isOpen = true;
+    const engine = gated(receiver, (requests) => isOpen || requests < 20);
+    const download = receiver.download({
+      engine,
+      onProgress: ({ bytesDone }) => {
+        if (bytesDone < 10 * pieceSizeBytes) isOpen = false;
+      },
+    });
+    await eventually('bytes to come', () => (receiver.object.progress?.bytesPerSecond ?? 0) > 0);
+    const rest = await eventually('nothing to come', () => {
+      const progress = receiver.object.progress;
+      return progress !== undefined && progress.bytesDone > 0 && progress.bytesPerSecond === 0 && progress;
+    });
+    expect(rest.sources).toEqual([{ segment: gold.segment, role: 'gold', bytes: rest.bytesDone, bytesPerSecond: 0 }]);
+    isOpen = true;
+    await download;
+    expect(receiver.object.progress).toMatchObject({ bytesDone: layout.totalSize, bytesPerSecond: 0 });
+  });
+
   test('completes at once without bytes', async () => {
     await using swarm = new TestSwarm();
     const empty = layoutOf(0);
