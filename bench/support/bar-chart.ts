@@ -12,9 +12,10 @@ const WIDTH = 760;
 const LABEL_WIDTH = 230;
 const ROW_HEIGHT = 26;
 const TOP = 44;
-const COLOURS = { ours: '#2f6fde', reference: '#a8b0bd', text: '#3b4252', spread: '#1b2330', grid: '#d9dee6' };
+/** What every chart of the project is drawn in. */
+export const COLOURS = { ours: '#2f6fde', reference: '#a8b0bd', text: '#3b4252', spread: '#1b2330', grid: '#d9dee6' };
 
-function escapeXml(text: string): string {
+export function escapeXml(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 

@@ -1,0 +1,113 @@
+/**
+ * Hosts on a switch, on one machine: a network namespace each, tied by a veth pair to a bridge in a namespace of its own.
+ *
+ * The end in the host's namespace shapes what the host sends, the end at the bridge what it gets: `tbf` with a small
+ * burst, and a queue that holds {@link QUEUE_MS} of traffic and drops what comes on top.
+ */
+import { ip, run, tc } from './commands.ts';
+import { namespaceName, SWITCH } from './names.ts';
+
+/** Packets are handed over in lumps of at most this much: a whole lump fits into the burst, and needs no cutting there. */
+const LUMP_BYTES = 16_384;
+const BURST_BYTES = 2 * LUMP_BYTES;
+const QUEUE_MS = 25;
+
+export interface Host {
+  readonly name: string;
+  readonly address: string;
+  /** Bits per second; undefined: not shaped. */
+  readonly uplink?: number;
+  readonly downlink?: number;
+}
+
+/** What went over one host's link, in bytes with the headers of Ethernet, IP and TCP. */
+export interface LinkBytes {
+  /** What left the host, past its uplink. */
+  readonly sent: number;
+  /** What reached the host, past its downlink. */
+  readonly received: number;
+}
+
+/** The address of the host of this number, from 1. */
+export function hostAddress(number: number): string {
+  return `10.77.${number >> 8}.${number & 255}`;
+}
+
+export class Network {
+  readonly #labPid: number;
+  #child = '';
+
+  constructor(labPid: number) {
+    this.#labPid = labPid;
+  }
+
+  namespace(host: string): string {
+    return namespaceName(this.#labPid, host);
+  }
+
+  /** Name of the queueing discipline below the shaper. */
+  get queue(): string {
+    return this.#child === '' ? 'bfifo' : this.#child;
+  }
+
+  async build(hosts: readonly Host[]): Promise<void> {
+    const bridge = this.namespace(SWITCH);
+    await ip([bridge, ...hosts.map(({ name }) => this.namespace(name))].map((name) => `netns add ${name}`));
+    await ip(
+      ['link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0', 'link set br0 addrgenmode none up'],
+      bridge,
+    );
+    await ip(
+      hosts.map(
+        ({ name }) => `link add ${name} netns ${bridge} type veth peer name eth0 netns ${this.namespace(name)}`,
+      ),
+    );
+    await ip(
+      hosts.map(({ name }) => `link set ${name} addrgenmode none gso_max_size ${LUMP_BYTES} master br0 up`),
+      bridge,
+    );
+    this.#child = (await hasFairQueue(bridge)) ? 'fq_codel' : '';
+    for (const host of hosts) await this.#connect(host);
+    const downlinks = hosts.flatMap(({ name, downlink }) => this.#shape(name, downlink));
+    await tc(downlinks, bridge);
+  }
+
+  async #connect({ name, address, uplink }: Host): Promise<void> {
+    const namespace = this.namespace(name);
+    await ip(
+      [
+        'link set lo up',
+        `addr add ${address}/16 brd + dev eth0`,
+        `link set eth0 addrgenmode none gso_max_size ${LUMP_BYTES} up`,
+      ],
+      namespace,
+    );
+    await tc(this.#shape('eth0', uplink), namespace);
+  }
+
+  #shape(device: string, rate: number | undefined): string[] {
+    if (rate === undefined) return [];
+    const shaper = `tbf rate ${Math.round(rate)}bit burst ${BURST_BYTES} latency ${QUEUE_MS}ms`;
+    const child = this.#child === '' ? [] : [`qdisc add dev ${device} parent 1:1 ${this.#child}`];
+    return [`qdisc add dev ${device} root handle 1: ${shaper}`, ...child];
+  }
+
+  /** Reads the counters of every link, by host. */
+  async counters(): Promise<Map<string, LinkBytes>> {
+    const text = await run('ip', ['-n', this.namespace(SWITCH), '-s', '-j', 'link', 'show']);
+    const links = JSON.parse(text) as { ifname: string; stats64: { rx: { bytes: number }; tx: { bytes: number } } }[];
+    return new Map(
+      links.map(({ ifname, stats64: { rx, tx } }) => [ifname, { sent: rx.bytes, received: tx.bytes }] as const),
+    );
+  }
+}
+
+/** Not every kernel has it. */
+async function hasFairQueue(namespace: string): Promise<boolean> {
+  try {
+    await tc(['qdisc add dev br0 root fq_codel', 'qdisc del dev br0 root'], namespace);
+    return true;
+  } catch {
+    return false;
+  }
+}
