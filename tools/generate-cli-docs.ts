@@ -28,7 +28,7 @@ stays behind. The second one ends at once; records then vanish with their lease,
 
 | exit code | meaning |
 |---|---|
-| 0 | done; for \`publish\` and \`get --seed\`: stopped while serving |
+| 0 | done; for \`publish\` and \`get --seed\`: stopped while serving; for \`status --watch\`: stopped |
 | 1 | failed |
 | 2 | the command line is wrong |
 | 3 | nobody serves an object of that name |
@@ -46,10 +46,12 @@ Errors go to standard error as \`p2pstore: message (CODE)\`, with a hint where t
 |---|---|---|
 | \`registered\` | \`publish\` has registered an object | \`name\`, \`bytes\`, \`seconds\`, \`sources\` |
 | \`serving\` | all is registered or pulled, and served from now on | \`name\`, \`bytes\`, \`objects\`, \`metadata\`, \`segment\` |
+| \`waiting\` | \`get --wait\` begins to wait | \`name\` |
 | \`progress\` | while pulling, at most 5 times a second | \`name\`, \`bytes\`, \`totalBytes\`, \`seconds\`, \`bytesPerSecond\`, \`sources\` |
 | \`complete\` | a pull is whole, verified and in its place | \`name\`, \`bytes\`, \`seconds\`, \`bytesPerSecond\`, \`sources\`, \`objects\`, \`from\` (\`segment\`, \`role\`, \`bytes\` of each source) |
 | \`object\` | \`list\`, one an object | \`name\`, \`bytes\`, \`shards\`, \`sources\` |
-| \`source\` | \`status\`, one a source | \`name\`, \`segment\`, \`role\`, \`state\`, \`bytes\`, \`totalBytes\`, \`bytesPerSecond\`, \`endpoint\` |
+| \`source\` | \`status\`, one a source | \`name\`, \`segment\`, \`role\`, \`state\` (\`serving\`, \`damaged\`, \`unreachable\`), \`bytes\`, \`totalBytes\`, \`bytesPerSecond\` of its pull, \`sentBytesPerSecond\` to others, \`followers\`, \`endpoint\`, \`from\` (\`segment\`, \`role\`, \`bytes\`, \`bytesPerSecond\` of each that it takes from) |
+| \`status\` | \`status --watch\`, one each interval | \`name\`, \`totalBytes\`, \`verify\`, counts \`sources\`, \`complete\`, \`unreachable\`, \`notAsked\`; \`bytesPerSecond\` of all pulls, \`goldBytesPerSecond\` of that, \`goldBytes\` taken from gold so far; \`list\`, each as in \`source\` |
 | \`error\` | the command failed | \`code\`, \`message\`, \`name\` |
 
 \`name\` is what was asked for: an object, or a prefix that ends in \`/\`.

@@ -36,12 +36,16 @@ export interface Config {
   /** Waits for what is not published yet. */
   readonly wait: boolean;
   readonly seed: boolean;
+  readonly watch: boolean;
+  /** Between two shows of what is watched. */
+  readonly intervalMs: number;
   readonly verify: VerifyAlgorithm | undefined;
   readonly untilStdinEnds: boolean;
   readonly peers: number;
   readonly checkpointSizeBytes: number;
 }
 
+const INTERVAL_DEFAULT = '1s';
 const SHARD_SIZE_DEFAULT = '64MiB';
 const CHECKPOINT_SIZE_DEFAULT = '512MiB';
 /** Room for the header and a few tensors. */
@@ -82,6 +86,8 @@ export function readConfig(raw: RawOptions, environment: Environment): Config {
     outputPath: text('output'),
     wait: isSet('wait'),
     seed: isSet('seed'),
+    watch: isSet('watch'),
+    intervalMs: parseDurationMs(text('interval') ?? INTERVAL_DEFAULT, '--interval'),
     verify: map(text('verify'), (value) => readChoice(value, VERIFY_ALGORITHMS, '--verify')),
     untilStdinEnds: isSet('untilStdinEnds'),
     peers: readPeers(text('peers') ?? PEERS_DEFAULT),

@@ -146,9 +146,9 @@ function rawOptions(command: Command, parsed: Readonly<Record<string, unknown>>)
   return raw;
 }
 
-/** `--nic-matrix <file|json>` as `nicMatrix`. */
+/** `--nic-matrix <file|json>` as `nicMatrix`, `-w, --watch` as `watch`. */
 function attributeOf(flags: string): string {
-  const long = flags.split(' ')[0]?.slice(2) ?? '';
+  const long = /--([\w-]+)/.exec(flags)?.[1] ?? '';
   return long.replace(/-([a-z])/g, (_match, letter: string) => letter.toUpperCase());
 }
 

@@ -1,7 +1,7 @@
 /** Every flag of the command line, described once: for the parser, for `--help` and for docs/cli.md. */
 
 export interface OptionSpec {
-  /** As commander takes it: `--metadata <uri>`. */
+  /** As commander takes it: `--metadata <uri>`, `-w, --watch`. */
   readonly flags: string;
   readonly summary: string;
   /** What holds when neither flag nor environment variable is given, in words; absent: nothing. */
@@ -24,6 +24,8 @@ export type OptionKey =
   | 'output'
   | 'wait'
   | 'seed'
+  | 'watch'
+  | 'interval'
   | 'verify'
   | 'untilStdinEnds'
   | 'peers'
@@ -85,6 +87,12 @@ export const OPTIONS: Readonly<Record<OptionKey, OptionSpec>> = {
     summary: 'waits until the object, or the first one below a prefix, is published, at most for --timeout, then pulls',
   },
   seed: { flags: '--seed', summary: 'goes on serving what was pulled until interrupted' },
+  watch: { flags: '-w, --watch', summary: 'goes on showing it until interrupted, which is exit code 0' },
+  interval: {
+    flags: '--interval <duration>',
+    summary: 'time from one status to the next with --watch, 100ms to 1h',
+    fallback: '1s',
+  },
   verify: {
     flags: '--verify <algorithm>',
     summary: 'how every piece is checked: xxh64, blake3 or none; a get checks by what was published, or not at all',

@@ -18,7 +18,16 @@ export interface Progress {
 
 /** One line of `--json`; facts that an event does not have are absent. */
 export interface OutputEvent {
-  readonly event: 'registered' | 'serving' | 'waiting' | 'progress' | 'complete' | 'object' | 'source' | 'error';
+  readonly event:
+    | 'registered'
+    | 'serving'
+    | 'waiting'
+    | 'progress'
+    | 'complete'
+    | 'object'
+    | 'source'
+    | 'status'
+    | 'error';
   readonly name?: string;
   readonly bytes?: number;
   readonly seconds?: number;
@@ -33,6 +42,7 @@ export interface TextSink {
   on?(event: 'error', listener: (error: Error) => void): unknown;
   readonly isTTY?: boolean;
   readonly columns?: number;
+  readonly rows?: number;
 }
 
 export interface OutputOptions {
@@ -49,6 +59,7 @@ const REDRAW_MS = 200;
 const PLAIN_PROGRESS_MS = 5_000;
 /** For a terminal that does not know its width, or says 0. */
 const COLUMNS_DEFAULT = 80;
+const ROWS_DEFAULT = 24;
 
 export class Output {
   readonly #json: boolean;
@@ -58,6 +69,8 @@ export class Output {
   readonly #clock: Clock;
   #nextProgressMs: number;
   #isLineDrawn = false;
+  /** Lines of the block that the next one replaces; the cursor is below them. */
+  #blockLines = 0;
 
   constructor(options: OutputOptions) {
     this.#json = options.json;
@@ -95,6 +108,17 @@ export class Output {
   /** Columns as wide as their widest cell; numbers, and cells that start like one, go to the right. */
   table(header: readonly string[], rows: readonly (readonly string[])[]): void {
     for (const line of formatTable(header, rows)) this.line(line);
+  }
+
+  /**
+   * Shows what is watched, once more: to programs an event, on a terminal in the place of the block before, elsewhere below
+   * it. A block that is longer than the terminal is cut.
+   */
+  block(event: OutputEvent, lines: readonly string[]): void {
+    if (this.#quiet) return;
+    if (this.#json) this.#writeEvent(event);
+    else if (this.#isPlain) this.#stdout.write(`${lines.join('\n')}\n\n`);
+    else this.#drawBlock(lines);
   }
 
   /** Shows how far a pull has come, as often as is useful and no more. */
@@ -149,7 +173,18 @@ export class Output {
     this.#isLineDrawn = true;
   }
 
+  #drawBlock(lines: readonly string[]): void {
+    const rows = (this.#stdout.rows || ROWS_DEFAULT) - 1; // the cursor stands on the last one
+    const shown =
+      lines.length <= rows ? lines : [...lines.slice(0, rows - 1), `... ${lines.length - rows + 1} lines more`];
+    // Lines that wrapped would make the block higher than it is known to be: the terminal must not wrap them.
+    const up = this.#blockLines === 0 ? '' : `\x1b[${this.#blockLines}A`;
+    this.#stdout.write(`\x1b[?7l\r${up}\x1b[J${shown.join('\n')}\n\x1b[?7h`);
+    this.#blockLines = shown.length;
+  }
+
   #clearLine(): void {
+    this.#blockLines = 0; // what is written now stays, and the next block goes below it
     if (!this.#isLineDrawn) return;
     this.#stdout.write('\r\x1b[2K');
     this.#isLineDrawn = false;

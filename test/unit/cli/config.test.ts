@@ -29,6 +29,8 @@ describe('readConfig', () => {
       force: false,
       wait: false,
       seed: false,
+      watch: false,
+      intervalMs: 1_000,
       verify: undefined,
       peers: 4,
       checkpointSizeBytes: 512 * 1024 ** 2,

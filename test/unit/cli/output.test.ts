@@ -5,6 +5,7 @@ class Sink {
   text = '';
   readonly isTTY: boolean;
   readonly columns: number;
+  readonly rows = 5;
 
   constructor(isTTY = false, columns = 80) {
     this.isTTY = isTTY;
@@ -52,6 +53,31 @@ describe('Output', () => {
     for (time.nowMs = 0; time.nowMs < 1000; time.nowMs += 10) output.progress(progress);
     expect(stdout.text.split('\r\x1b[2K')).toHaveLength(1 + 5);
     expect(stdout.text).not.toContain('\n');
+  });
+
+  test('block() replaces the block before on a terminal, as far as it fits, and nothing that was said since', () => {
+    const { output, stdout } = setUp({ isTTY: true });
+    const draw = (lines: string[]): string => {
+      stdout.text = '';
+      output.block({ event: 'status' }, lines);
+      return stdout.text;
+    };
+    const drawn = (up: string, lines: string): string => `\x1b[?7l\r${up}\x1b[J${lines}\n\x1b[?7h`;
+    expect(draw(['a', 'b', 'c'])).toBe(drawn('', 'a\nb\nc'));
+    expect(draw(['a', 'b'])).toBe(drawn('\x1b[3A', 'a\nb'));
+    expect(draw(['a', 'b', 'c', 'd', 'e'])).toBe(drawn('\x1b[2A', 'a\nb\nc\n... 2 lines more'));
+    output.log('something happened');
+    expect(draw(['a'])).toBe(drawn('', 'a'));
+  });
+
+  test('block() writes block after block elsewhere, and an event with --json', () => {
+    const plain = setUp();
+    plain.output.block({ event: 'status' }, ['a', 'b']);
+    plain.output.block({ event: 'status' }, ['c']);
+    expect(plain.stdout.text).toBe('a\nb\n\nc\n\n');
+    const json = setUp({ json: true });
+    json.output.block({ event: 'status', name: 'x' }, ['a']);
+    expect(json.stdout.lines.map((line) => JSON.parse(line))).toEqual([{ event: 'status', name: 'x' }]);
   });
 
   test('a line after progress first clears the progress line', () => {
