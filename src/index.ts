@@ -17,7 +17,13 @@ export type {
   StoreCallOptions,
 } from './store/call-options.ts';
 export type { ObjectEvent } from './store/object-watch.ts';
-export { newP2PStore, P2PStore, type ReplicaResult } from './store/p2p-store.ts';
+export {
+  type FolderContent,
+  type FolderReplicaResult,
+  newP2PStore,
+  P2PStore,
+  type ReplicaResult,
+} from './store/p2p-store.ts';
 export type { PayloadInfo } from './store/payload-info.ts';
 export type { ObjectStatus, SourceFlow, SourceListing, SourceStatus } from './store/status.ts';
 export type { P2PStoreOptions } from './store/store-parts.ts';

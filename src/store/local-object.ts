@@ -86,7 +86,7 @@ export class LocalObject {
   /**
    * Registers the memory and offers the object to peers that ask for it. No record says so yet.
    *
-   * @throws P2P_ADDRESS_OVERLAPPED The memory is in use. Nothing stays registered, the mapping is closed.
+   * @throws P2P_ADDRESS_OVERLAPPED The memory is in use. Nothing stays registered; the mapping is left to the caller.
    */
   static async open(parts: LocalObjectParts, spec: LocalObjectSpec): Promise<LocalObject> {
     const isExclusive = spec.role === 'replica';

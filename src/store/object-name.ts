@@ -33,6 +33,16 @@ export function checkObjectName(name: string): void {
   if (name === '') throw invalidArgument('name', 'it is empty');
 }
 
+/**
+ * Like {@link checkObjectName}; a folder's name ends in `/`, so that it is a prefix of what it stands for.
+ *
+ * @throws P2P_INVALID_ARGUMENT
+ */
+export function checkFolderName(name: string): void {
+  checkObjectName(name);
+  if (!name.endsWith('/')) throw invalidArgument('name', `"${name}" does not end in /, as names of folders do`);
+}
+
 /** Like {@link checkObjectName}, but a prefix may be empty. */
 export function checkNamePrefix(prefix: string): void {
   checkText(prefix, 'namePrefix', NAME_MAX_BYTES);

@@ -5,7 +5,7 @@ import { choosePieceSizeBytes } from '../swarm/layout.ts';
 import { giveUp } from './give-up.ts';
 import { LocalObject } from './local-object.ts';
 import { invalidArgument } from './object-name.ts';
-import { countPieces, type ObjectRecord, PIECES_MAX } from './records.ts';
+import { countPieces, type FolderRecord, type ObjectRecord, PIECES_MAX } from './records.ts';
 import type { StoreParts } from './store-parts.ts';
 
 export interface GoldRequest {
@@ -18,11 +18,15 @@ export interface GoldRequest {
   readonly signal: AbortSignal;
   /** Taken over, whatever happens. */
   readonly mapping?: AsyncDisposable | undefined;
+  /** Set when the memory is that of a folder. */
+  readonly folder?: FolderRecord | undefined;
 }
 
 /** @throws P2P_INVALID_ARGUMENT The shard size cuts the object into more pieces than peers accept. */
-export function planObject(request: Pick<GoldRequest, 'memory' | 'maxShardSizeBytes' | 'algorithm'>): ObjectRecord {
-  const { memory, maxShardSizeBytes, algorithm } = request;
+export function planObject(
+  request: Pick<GoldRequest, 'memory' | 'maxShardSizeBytes' | 'algorithm' | 'folder'>,
+): ObjectRecord {
+  const { memory, maxShardSizeBytes, algorithm, folder } = request;
   const object: ObjectRecord = {
     version: 1,
     generation: randomBytes(16).toString('hex'),
@@ -30,6 +34,7 @@ export function planObject(request: Pick<GoldRequest, 'memory' | 'maxShardSizeBy
     maxShardSizeBytes,
     pieceSizeBytes: choosePieceSizeBytes(memory.totalBytes, maxShardSizeBytes),
     digest: { algorithm },
+    ...(folder && { folder }),
   };
   const pieces = countPieces(object);
   if (pieces <= PIECES_MAX) return object;

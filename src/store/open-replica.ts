@@ -5,9 +5,11 @@ import { ANY_LOCATION } from '../engine/nic-priority-matrix.ts';
 import type { ResolvedMemory } from '../memory/resolve-memory.ts';
 import { downloadObject } from '../swarm/download-object.ts';
 import type { DownloadProgress, DownloadResult } from '../swarm/download-types.ts';
+import type { SharedObject } from '../swarm/shared-object.ts';
 import { giveUp } from './give-up.ts';
 import { LocalObject } from './local-object.ts';
 import { invalidArgument } from './object-name.ts';
+import type { FoundObject } from './object-reader.ts';
 import type { ObjectRecord } from './records.ts';
 import { SourceWatch } from './source-watch.ts';
 import type { StoreParts } from './store-parts.ts';
@@ -19,6 +21,8 @@ export interface ReplicaTarget {
   readonly mapping?: AsyncDisposable;
   /** Makes the bytes durable, once all are there and before the replica counts as complete. */
   readonly commit?: () => Promise<void>;
+  /** Hears which object the memory belongs to, before any byte comes. */
+  readonly onShared?: (shared: SharedObject) => void;
 }
 
 export interface ReplicaRequest {
@@ -26,7 +30,7 @@ export interface ReplicaRequest {
   /** Unset: by what the object carries. */
   readonly verify: 'xxh64' | 'blake3' | 'none' | undefined;
   /** Finds or makes the memory, once it is known how much. */
-  readonly openTarget: (object: ObjectRecord) => Promise<ReplicaTarget>;
+  readonly openTarget: (found: FoundObject) => Promise<ReplicaTarget>;
   readonly onProgress: ((progress: DownloadProgress) => void) | undefined;
   readonly signal: AbortSignal;
 }
@@ -56,10 +60,14 @@ export async function openReplica(parts: StoreParts, request: ReplicaRequest): P
     throw new P2PStoreError(ErrorCode.ObjectNotFound, `Cannot pull "${name}": no live store has it`, { name });
   }
   checkVerify(name, found.object, verify);
-  const { memory, mapping, commit } = await request.openTarget(found.object);
+  const { memory, mapping, commit, onShared } = await request.openTarget(found);
   const spec = { name, role: 'replica', object: found.object, memory, mapping, location: ANY_LOCATION } as const;
-  const local = await LocalObject.open(parts, spec);
+  const local = await LocalObject.open(parts, spec).catch(async (error: unknown) => {
+    await mapping?.[Symbol.asyncDispose]();
+    throw error;
+  });
   parts.objects.attach(local);
+  onShared?.(local.shared);
   const pull = new Pull(parts, local, request);
   try {
     const download = await pull.run();

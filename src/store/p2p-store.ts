@@ -20,9 +20,11 @@ import {
   type StatusWatchCallOptions,
   type StoreCallOptions,
 } from './call-options.ts';
+import { FolderTarget } from './folder/folder-target.ts';
+import { openFolder } from './folder/open-folder.ts';
 import { inLanes } from './lanes.ts';
 import type { LocalObject } from './local-object.ts';
-import { checkNamePrefix, checkObjectName, invalidArgument } from './object-name.ts';
+import { checkFolderName, checkNamePrefix, checkObjectName, invalidArgument } from './object-name.ts';
 import { type ObjectEvent, watchObjects } from './object-watch.ts';
 import { type GoldRequest, openGold, planObject } from './open-gold.ts';
 import { openReplica, type ReplicaRequest } from './open-replica.ts';
@@ -35,6 +37,18 @@ import { openStoreParts, type P2PStoreOptions, type StoreParts } from './store-p
 /** What a pull has brought. */
 export interface ReplicaResult extends DownloadResult {
   readonly name: string;
+}
+
+/** What a folder holds that was published. */
+export interface FolderContent {
+  readonly files: number;
+  /** Bytes of the object: its files and the list of them. */
+  readonly totalSize: number;
+}
+
+/** What the pull of a folder has brought. */
+export interface FolderReplicaResult extends ReplicaResult {
+  readonly files: number;
 }
 
 /** Objects taken back at once by `close()`. */
@@ -97,7 +111,7 @@ export class P2PStore implements AsyncDisposable {
    * @throws P2P_PAYLOAD_OPENED This store uses the name already.
    * @throws P2P_OBJECT_EXISTS The name is live in another store, and `force` is not set.
    */
-  register(
+  async register(
     name: string,
     addrList: readonly MemoryInput[],
     sizeList: readonly number[],
@@ -106,7 +120,7 @@ export class P2PStore implements AsyncDisposable {
     options: RegisterOptions = {},
   ): Promise<void> {
     const settings = { maxShardSize, location, ...options };
-    return this.#registerMemory(name, settings, () => {
+    await this.#registerMemory(name, settings, () => {
       checkBufferCount(addrList);
       return Promise.resolve({ memory: resolveMemory(addrList, sizeList, { writable: false }) });
     });
@@ -119,12 +133,26 @@ export class P2PStore implements AsyncDisposable {
    *
    * @throws P2P_FILE_FAILED The file cannot be mapped. Else as {@link register}.
    */
-  registerFile(name: string, path: string, options: RegisterFileOptions = {}): Promise<void> {
-    const settings = { maxShardSize: DEFAULT_SHARD_SIZE_BYTES, location: '*', ...options };
-    return this.#registerMemory(name, settings, async () => {
+  async registerFile(name: string, path: string, options: RegisterFileOptions = {}): Promise<void> {
+    await this.#registerMemory(name, options, async () => {
       const mapping = await openFileMapping(path);
       return { memory: resolveMemory([mapping], [mapping.sizeBytes], { writable: false }), mapping };
     });
+  }
+
+  /**
+   * Publishes all files of a folder as one object: large files through mappings, small ones from a copy in memory. Links
+   * are followed; empty folders are kept, rights and times are not.
+   *
+   * @param name - Ends in `/`.
+   * @returns What the object holds.
+   * @throws P2P_FILE_FAILED Something in the folder cannot be read. Else as {@link register}.
+   */
+  async registerFolder(name: string, path: string, options: RegisterFileOptions = {}): Promise<FolderContent> {
+    checkFolderName(name);
+    const { verify = 'xxh64' } = options;
+    const opened = await this.#registerMemory(name, options, (signal) => openFolder(path, verify, signal));
+    return { files: opened.folder.files, totalSize: opened.memory.totalBytes };
   }
 
   /**
@@ -166,7 +194,7 @@ export class P2PStore implements AsyncDisposable {
     return this.#pull(name, options, () => {
       checkBufferCount(addrList);
       const memory = resolveMemory(addrList, sizeList, { writable: true });
-      return (object) => {
+      return ({ object }) => {
         checkTotalSize(name, object, memory);
         return Promise.resolve({ memory });
       };
@@ -181,11 +209,36 @@ export class P2PStore implements AsyncDisposable {
    * @throws P2P_DISK_FULL, P2P_FILE_FAILED Else as {@link getReplica}.
    */
   getReplicaToFile(name: string, path: string, options: GetReplicaOptions = {}): Promise<ReplicaResult> {
-    return this.#pull(name, options, (signal) => async (object) => {
+    return this.#pull(name, options, (signal) => async ({ object }) => {
       const file = await createMappedFile(path, totalSizeBytes(object.sizes), { signal });
       const memory = resolveMemory([file.region], [file.region.sizeBytes], { writable: true });
       return { memory, mapping: file, commit: () => file.commit() };
     });
+  }
+
+  /**
+   * Pulls what {@link registerFolder} published into a folder, in one transfer. All files are put in place together once
+   * all bytes have come: files of the same paths are replaced, others stay. It is served on until `deleteReplica`, which
+   * leaves the files where they are.
+   *
+   * @param path - Made when it is not there.
+   * @throws P2P_INVALID_ARGUMENT The object is no folder.
+   * @throws P2P_RECORD_INVALID A path in the object would leave the folder. Else as {@link getReplicaToFile}.
+   */
+  async getReplicaToFolder(name: string, path: string, options: GetReplicaOptions = {}): Promise<FolderReplicaResult> {
+    checkFolderName(name);
+    let files = 0;
+    const result = await this.#pull(name, options, (signal) => async (found) => {
+      const target = await FolderTarget.open(this.#parts, { name, path, found, signal });
+      ({ files } = target);
+      return {
+        memory: target.memory,
+        mapping: target,
+        onShared: (shared) => target.follow(shared),
+        commit: () => target.commit(signal),
+      };
+    });
+    return { ...result, files };
   }
 
   /**
@@ -285,11 +338,11 @@ export class P2PStore implements AsyncDisposable {
     });
   }
 
-  #registerMemory(
+  #registerMemory<T extends Pick<GoldRequest, 'memory' | 'mapping' | 'folder'>>(
     name: string,
-    options: RegisterOptions & { readonly maxShardSize?: number | undefined; readonly location?: string | undefined },
-    openMemory: () => Promise<{ readonly memory: ResolvedMemory; readonly mapping?: AsyncDisposable }>,
-  ): Promise<void> {
+    options: RegisterFileOptions,
+    openMemory: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     const { maxShardSize = DEFAULT_SHARD_SIZE_BYTES, location = '*', verify = 'xxh64', force = false } = options;
     return this.#run(options.signal, async (signal) => {
       checkObjectName(name);
@@ -298,11 +351,11 @@ export class P2PStore implements AsyncDisposable {
       if (!this.#parts.engine.hasLocation(location)) {
         throw invalidArgument('location', `"${String(location)}" is no key of the NIC priority matrix`);
       }
-      await this.#reserved(name, 'gold', async () => {
-        const { memory, mapping } = await openMemory();
+      return await this.#reserved(name, 'gold', async () => {
+        const opened = await openMemory(signal);
         const settings = { maxShardSizeBytes: maxShardSize, algorithm: verify, location, force, signal };
-        const local = await this.#openGold({ name, memory, mapping, ...settings });
-        return [local, undefined];
+        const local = await this.#openGold({ name, ...opened, ...settings });
+        return [local, opened];
       });
     });
   }

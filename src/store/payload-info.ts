@@ -9,6 +9,8 @@ export interface PayloadInfo {
   readonly totalSize: number;
   /** Bytes of each buffer as registered; a receiver may split the total otherwise. */
   readonly sizeList: readonly number[];
+  /** Files in it, when it was registered as a folder. */
+  readonly files?: number;
 }
 
 export function payloadInfo(name: string, object: ObjectRecord): PayloadInfo {
@@ -17,5 +19,6 @@ export function payloadInfo(name: string, object: ObjectRecord): PayloadInfo {
     maxShardSize: object.maxShardSizeBytes,
     totalSize: totalSizeBytes(object.sizes),
     sizeList: object.sizes,
+    ...(object.folder && { files: object.folder.files }),
   };
 }

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
-import { isPowerOfTwo } from '../core/units.ts';
+import { isPowerOfTwo, MIB } from '../core/units.ts';
 import { pieceCount } from '../swarm/layout.ts';
 
 /** More would let one record outgrow what etcd takes in a request: a source record has about 31 bytes a buffer. */
@@ -13,6 +13,19 @@ export const BUFFERS_MAX = 16_384;
 export const PIECES_MAX: number = 2 ** 20;
 /** etcd refuses requests above 1.5 MiB; a registration puts both records in one. */
 export const RECORD_MAX_BYTES = 700_000;
+
+/** What makes an object a folder: its first bytes say which files the others are. */
+export interface FolderRecord {
+  /** Length of the manifest, with which the object begins. */
+  readonly manifestBytes: number;
+  /** Of the manifest, in hex; by the object's algorithm, or by xxh64 where the object has none. */
+  readonly manifestDigest: string;
+  /** How many, for lists. */
+  readonly files: number;
+}
+
+/** About a million files. Bounds what a reader allocates before it has checked anything. */
+export const MANIFEST_MAX_BYTES: number = 64 * MIB;
 
 /** What an object is: the same for all its sources, and the same however its receivers split their memory. */
 export interface ObjectRecord {
@@ -28,6 +41,8 @@ export interface ObjectRecord {
     /** Over the digests of all pieces; absent until the gold source has computed them. */
     readonly root?: string | undefined;
   };
+  /** Absent for an object of bytes. Readers that do not know it see those bytes. */
+  readonly folder?: FolderRecord | undefined;
 }
 
 /** Who serves an object, from which memory. */
@@ -66,9 +81,19 @@ const objectRecordSchema: z.ZodType<ObjectRecord> = z
         .regex(/^[0-9a-f]{2,128}$/)
         .optional(),
     }),
+    folder: z
+      .object({
+        manifestBytes: z.int().min(1).max(MANIFEST_MAX_BYTES),
+        manifestDigest: z.string().regex(/^[0-9a-f]{16,64}$/),
+        files: z.int().min(0),
+      })
+      .optional(),
   })
   .refine((record) => Number.isSafeInteger(totalSizeBytes(record.sizes)), { error: 'sizes add up to more than 2^53' })
   .refine((record) => record.pieceSizeBytes <= record.maxShardSizeBytes, { error: 'a piece is larger than a shard' })
+  .refine((record) => (record.folder?.manifestBytes ?? 0) <= totalSizeBytes(record.sizes), {
+    error: 'the manifest is larger than the object',
+  })
   .refine((record) => countPieces(record) <= PIECES_MAX, { error: 'more pieces than any object has' });
 
 const sourceRecordSchema: z.ZodType<SourceRecord> = z
@@ -139,4 +164,9 @@ export function totalSizeBytes(sizesBytes: readonly number[]): number {
 
 export function countPieces({ sizes, pieceSizeBytes }: Pick<ObjectRecord, 'sizes' | 'pieceSizeBytes'>): number {
   return pieceCount({ totalSize: totalSizeBytes(sizes), pieceSizeBytes });
+}
+
+/** By what the manifest of a folder is checked. */
+export function digestOfFolder(algorithm: ObjectRecord['digest']['algorithm']): 'xxh64' | 'blake3' {
+  return algorithm === 'none' ? 'xxh64' : algorithm;
 }

@@ -2,13 +2,13 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { forEachBounded } from '../../core/bounded.ts';
 import { ErrorCode, P2PStoreError } from '../../core/errors.ts';
-import type { DownloadSource } from '../../index.ts';
+import type { DownloadSource, GetReplicaOptions } from '../../index.ts';
+import { OutputFolder } from '../../store/folder/output-folder.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { openDeadline } from '../deadline.ts';
 import { ExitCode } from '../exit-code.ts';
 import { COMMON_OPTIONS } from '../options.ts';
-import { OutputFolder } from '../output-folder.ts';
-import { fileNameOf, type PullItem, planPull, type RemoteObject } from '../pull-plan.ts';
+import { type PullItem, planPull, type RemoteObject } from '../pull-plan.ts';
 import { PullProgress } from '../pull-progress.ts';
 import { formatBytes, formatCount, formatRate, formatSeconds } from '../quantities.ts';
 import { serveUntilInterrupted } from '../serving.ts';
@@ -20,13 +20,13 @@ const PULLS_MAX = 8;
 
 export const getCommand: Command = {
   name: 'get',
-  summary: 'pulls an object to a file, or all below a prefix to a folder',
+  summary: 'pulls an object to a file, or a folder',
   description:
     'Takes the bytes from every store that has them, checks every piece, and puts the file at its place only when it is whole; ' +
-    'a file that is there is replaced. A name that ends in / stands for everything below it and is pulled into a folder, all or nothing. ' +
+    'a file that is there is replaced. A name that ends in / stands for a folder that was published, or else for every object below it, and is pulled into a folder, all or nothing. ' +
     'While it pulls, and after that with --seed, it serves what it has to others. ' +
     'With --wait it may be started before the object is published.',
-  operands: [{ form: '<name>', summary: 'object, or prefix that ends in /' }],
+  operands: [{ form: '<name>', summary: 'object; folder or prefix when it ends in /' }],
   options: [...COMMON_OPTIONS, 'output', 'wait', 'seed', 'verify', 'untilStdinEnds'],
   requiredOptions: ['output'],
   examples: [
@@ -50,7 +50,8 @@ async function runGet(context: CommandContext): Promise<ExitCode> {
   await using store = await openStore(context, deadline.signal);
   const { signal } = deadline;
   const objects = config.wait ? await waitForObjects(context, store, name, signal) : await store.list(name, { signal });
-  const items = planItems(name, objects);
+  const items = planPull(name, objects);
+  if (items.length === 0) throw await notFound(store, name, objects, signal);
   const bytes = items.reduce((total, item) => total + item.bytes, 0);
   await pull(context, store, { name, items, bytes, signal });
   deadline[Symbol.dispose]();
@@ -58,14 +59,29 @@ async function runGet(context: CommandContext): Promise<ExitCode> {
   return ExitCode.Done;
 }
 
-/** @throws P2P_OBJECT_NOT_FOUND */
-function planItems(name: string, objects: readonly RemoteObject[]): PullItem[] {
-  if (name.endsWith('/') && objects.length > 0) return planPull(name, objects);
-  const object = objects.find((candidate) => candidate.name === name);
-  if (object !== undefined) return [{ kind: 'file', name, relativePath: fileNameOf(name), bytes: object.totalSize }];
-  const below = objects.filter((candidate) => candidate.name.startsWith(`${name}/`)).length;
-  const state = below === 0 ? '' : `; there ${below === 1 ? 'is 1 object' : `are ${below} objects`} below "${name}/"`;
-  throw new P2PStoreError(ErrorCode.ObjectNotFound, `Cannot get "${name}": nobody serves it${state}`, { name });
+/** Says what there is in place of a name that nobody serves. */
+async function notFound(
+  store: P2PStore,
+  name: string,
+  objects: readonly RemoteObject[],
+  signal: AbortSignal,
+): Promise<P2PStoreError> {
+  const below = objects.filter((object) => object.name.startsWith(`${name}/`));
+  const around = await folderAround(store, name, signal);
+  let state = '';
+  if (around !== undefined) state = `; it may be a part of the folder "${around}", which is pulled as a whole`;
+  else if (below.some((object) => object.name === `${name}/`)) state = `; there is a folder "${name}/"`;
+  else if (below.length > 0) state = `; below "${name}/" there are objects: ${below.length}`;
+  return new P2PStoreError(ErrorCode.ObjectNotFound, `Cannot get "${name}": nobody serves it${state}`, { name });
+}
+
+async function folderAround(store: P2PStore, name: string, signal: AbortSignal): Promise<string | undefined> {
+  for (let end = name.indexOf('/') + 1; end > 0 && end < name.length; end = name.indexOf('/', end) + 1) {
+    const around = name.slice(0, end);
+    const objects = await store.list(around, { signal });
+    if (objects.some((object) => object.name === around && object.files !== undefined)) return around;
+  }
+  return undefined;
 }
 
 interface Pull {
@@ -77,55 +93,84 @@ interface Pull {
 
 async function pull(context: CommandContext, store: P2PStore, { name, items, bytes, signal }: Pull): Promise<void> {
   const { config, output } = context;
-  await using target = await openTarget(name, items, config.outputPath ?? '');
+  await using target = await openTarget(name, items, config.outputPath ?? '', signal);
   const progress = new PullProgress(output, name, bytes);
   const from = new Map<string, DownloadSource>();
+  let files = 0;
   const pullItem = async (item: PullItem, itemSignal: AbortSignal): Promise<void> => {
-    if (item.kind === 'folder') return;
-    const result = await store.getReplicaToFile(item.name, target.stagedPath(item), {
+    if (item.isEmptyFolder) return;
+    const options: GetReplicaOptions = {
       signal: itemSignal,
       ...(config.verify && { verify: config.verify }),
       onProgress: ({ bytesDone, sources }) => progress.update(item.name, bytesDone, sources.length),
-    });
+    };
+    const place = target.placeOf(item);
+    const result =
+      item.kind === 'folder'
+        ? await store.getReplicaToFolder(item.name, place, options)
+        : { ...(await store.getReplicaToFile(item.name, place, options)), files: 1 };
+    files += result.files;
     progress.finish(item.name);
     for (const source of result.sources) {
       from.set(source.segment, { ...source, bytes: source.bytes + (from.get(source.segment)?.bytes ?? 0) });
     }
   };
-  await forEachBounded(target.items, PULLS_MAX, signal, pullItem);
+  await forEachBounded(items, PULLS_MAX, signal, pullItem);
   await target.commit();
   const { seconds } = progress;
   const bytesPerSecond = bytes / seconds;
   const sources = [...from.values()].filter((source) => source.bytes > 0);
+  const facts = {
+    bytes,
+    seconds,
+    bytesPerSecond,
+    sources: sources.length,
+    objects: items.length,
+    files,
+    from: sources,
+  };
+  const count = items.some(({ kind }) => kind === 'folder')
+    ? formatCount(files, 'file')
+    : formatCount(items.length, 'object');
   output.event(
-    {
-      event: 'complete',
-      name,
-      bytes,
-      seconds,
-      bytesPerSecond,
-      sources: sources.length,
-      objects: items.length,
-      from: sources,
-    },
-    `Got ${formatCount(items.length, 'object')}, ${formatBytes(bytes)}, in ${formatSeconds(seconds)} (${formatRate(bytesPerSecond)}).`,
+    { event: 'complete', name, ...facts },
+    `Got ${count}, ${formatBytes(bytes)}, in ${formatSeconds(seconds)} (${formatRate(bytesPerSecond)}).`,
   );
 }
 
-/** A prefix fills the folder `outputPath`; an object is a file of that path, or one in it when it is a folder. */
-async function openTarget(name: string, items: readonly PullItem[], outputPath: string): Promise<OutputFolder> {
+/** Where objects are received, and how they get to their places. */
+interface Target extends AsyncDisposable {
+  placeOf(item: PullItem): string;
+  commit(): Promise<void>;
+}
+
+/** A folder fills the folder `outputPath`; an object is a file of that path, or one in it when it is a folder. */
+async function openTarget(
+  name: string,
+  items: readonly PullItem[],
+  outputPath: string,
+  signal: AbortSignal,
+): Promise<Target> {
   if (outputPath === '') {
     throw new P2PStoreError(ErrorCode.InvalidArgument, 'Cannot use --output: it is empty', { argument: '--output' });
   }
-  if (name.endsWith('/')) return OutputFolder.open(outputPath, items);
-  const isFolder = await fs.stat(outputPath).then(
-    (stats) => stats.isDirectory(),
-    () => outputPath.endsWith('/'),
-  );
-  if (isFolder) return OutputFolder.open(outputPath, items);
+  const isWholeFolder = items.some(({ relativePath, isEmptyFolder }) => relativePath === '' && !isEmptyFolder);
+  if (isWholeFolder) {
+    const nothing = (): Promise<void> => Promise.resolve(); // the store stages and commits by itself
+    return { placeOf: () => outputPath, commit: nothing, [Symbol.asyncDispose]: nothing };
+  }
+  const isFolder =
+    name.endsWith('/') ||
+    (await fs.stat(outputPath).then(
+      (stats) => stats.isDirectory(),
+      () => outputPath.endsWith('/'),
+    ));
   const file = path.resolve(outputPath);
-  return OutputFolder.open(
-    path.dirname(file),
-    items.map((item) => ({ ...item, relativePath: path.basename(file) })),
-  );
+  const placed = isFolder ? items : items.map((item) => ({ ...item, relativePath: path.basename(file) }));
+  const folder = await OutputFolder.open(isFolder ? outputPath : path.dirname(file), placed, signal);
+  return {
+    placeOf: (item) => folder.stagedPath(isFolder ? item : { kind: 'file', relativePath: path.basename(file) }),
+    commit: () => folder.commit(),
+    [Symbol.asyncDispose]: () => folder.close(),
+  };
 }

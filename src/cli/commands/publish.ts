@@ -16,7 +16,7 @@ export const publishCommand: Command = {
   summary: 'serves files and folders until interrupted',
   description:
     'Maps files into memory, without a copy, and serves them under a name until SIGINT or SIGTERM; then nothing of them stays listed. ' +
-    'A file becomes one object. A folder becomes one object a file, named name/relative/path; links are followed.',
+    'A file becomes one object, and so does a folder, whose name ends in /. Links are followed; files of a folder below 256 KiB are copied into memory.',
   operands: [{ form: '<path...>', summary: 'files and folders to serve' }],
   options: [...COMMON_OPTIONS, 'name', 'force', 'verify', 'untilStdinEnds'],
   examples: [
@@ -35,14 +35,15 @@ async function runPublish(context: CommandContext): Promise<ExitCode> {
   using deadline = openDeadline(interruption.signal, config.timeoutMs);
   await using store = await openStore(context, deadline.signal);
   const startedMs = performance.now();
+  let bytes = 0;
   await forEachBounded(plan.items, REGISTRATIONS_MAX, deadline.signal, async (item, signal) => {
     const itemStartedMs = performance.now();
-    const bytes = await register(store, item, context, signal);
+    const registered = await register(store, item, context, signal);
     const seconds = (performance.now() - itemStartedMs) / 1000;
-    output.event({ event: 'registered', name: item.name, bytes, seconds, sources: 1 });
+    bytes += registered.bytes;
+    output.event({ event: 'registered', name: item.name, ...registered, seconds, sources: 1 });
   });
   deadline[Symbol.dispose]();
-  const bytes = plan.items.reduce((total, item) => total + item.bytes, 0);
   const seconds = (performance.now() - startedMs) / 1000;
   output.line(
     `Registered ${formatCount(plan.items.length, 'object')}, ${formatBytes(bytes)}, in ${formatSeconds(seconds)}.`,
@@ -56,9 +57,13 @@ async function register(
   item: PublishItem,
   { config }: CommandContext,
   signal: AbortSignal,
-): Promise<number> {
+): Promise<{ readonly bytes: number; readonly files?: number }> {
   const { maxShardSizeBytes: maxShardSize, force, verify } = config;
-  if (item.kind === 'folder') await store.register(item.name, [], [], maxShardSize, '*', { signal, force });
-  else await store.registerFile(item.name, item.path, { signal, force, verify, maxShardSize });
-  return item.bytes;
+  const options = { signal, force, verify, maxShardSize };
+  if (item.kind === 'folder') {
+    const { files, totalSize } = await store.registerFolder(item.name, item.path, options);
+    return { bytes: totalSize, files };
+  }
+  await store.registerFile(item.name, item.path, options);
+  return { bytes: item.bytes };
 }
