@@ -24,6 +24,9 @@ export interface Config {
   readonly segmentName: string;
   /** JSON text of the matrix; checked by the store. */
   readonly nicMatrix: string | undefined;
+  /** 0: any free one. */
+  readonly dataPort: number;
+  readonly peerPort: number;
   readonly maxShardSizeBytes: number;
   readonly timeoutMs: number | undefined;
   readonly json: boolean;
@@ -45,6 +48,7 @@ export interface Config {
   readonly checkpointSizeBytes: number;
 }
 
+const PORT_MAX = 65_535;
 const INTERVAL_DEFAULT = '1s';
 const SHARD_SIZE_DEFAULT = '64MiB';
 const CHECKPOINT_SIZE_DEFAULT = '512MiB';
@@ -76,6 +80,8 @@ export function readConfig(raw: RawOptions, environment: Environment): Config {
     etcd: readEtcdOptions(environment),
     segmentName: text('segment') ?? defaultSegmentName(metadataUri),
     nicMatrix: map(text('nicMatrix'), readNicMatrix),
+    dataPort: readPort(text('dataPort') ?? '0', '--data-port'),
+    peerPort: readPort(text('peerPort') ?? '0', '--peer-port'),
     maxShardSizeBytes: readShardSizeBytes(text('shardSize') ?? SHARD_SIZE_DEFAULT),
     timeoutMs: map(text('timeout'), (value) => parseDurationMs(value, '--timeout')),
     json: isSet('json'),
@@ -115,6 +121,14 @@ function readCheckpointSizeBytes(value: string): number {
   const sizeBytes = parseSizeBytes(value, '--size');
   if (sizeBytes < CHECKPOINT_SIZE_BYTES_MIN) throw invalid('--size', `${value} is less than 64KiB`);
   return sizeBytes;
+}
+
+function readPort(value: string, argument: string): number {
+  const port = Number(value);
+  if (!/^\d+$/.test(value) || port > PORT_MAX) {
+    throw invalid(argument, `"${value}" is not a whole number from 0 to ${PORT_MAX}`);
+  }
+  return port;
 }
 
 function readPeers(value: string): number {

@@ -14,6 +14,8 @@ export type OptionKey =
   | 'metadata'
   | 'segment'
   | 'nicMatrix'
+  | 'dataPort'
+  | 'peerPort'
   | 'shardSize'
   | 'timeout'
   | 'json'
@@ -50,6 +52,16 @@ export const OPTIONS: Readonly<Record<OptionKey, OptionSpec>> = {
     summary: 'which network interfaces serve which memory, such as {"cpu:0":[["eth0","eth1"],["eth2"]]}',
     fallback: 'all usable interfaces',
     variable: 'P2PSTORE_NIC_MATRIX',
+  },
+  dataPort: {
+    flags: '--data-port <port>',
+    summary: 'TCP port that serves bytes to others',
+    fallback: 'any free one',
+  },
+  peerPort: {
+    flags: '--peer-port <port>',
+    summary: 'TCP port that tells others what is here',
+    fallback: 'any free one',
   },
   shardSize: {
     flags: '--shard-size <size>',
@@ -117,6 +129,9 @@ export const COMMON_OPTIONS: readonly OptionKey[] = [
   'quiet',
   'logLevel',
 ];
+
+/** What commands that serve understand besides. Without variables: two processes cannot share a port. */
+export const PORT_OPTIONS: readonly OptionKey[] = ['dataPort', 'peerPort'];
 
 export type VariableKey = 'etcdUser' | 'etcdPassword' | 'etcdCa' | 'etcdCertificate' | 'etcdKey';
 

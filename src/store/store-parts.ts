@@ -26,8 +26,10 @@ export interface P2PStoreOptions {
   readonly digestWorkers?: number | undefined;
   /** Threads that move bytes, 1 to 64. Default: half the processors, 2 to 8. */
   readonly ioWorkers?: number | undefined;
-  /** Data port, 0 to 65,535. Default 0: the system chooses. */
+  /** Port that serves bytes of objects, 0 to 65,535. Default 0: the system chooses. */
   readonly dataPort?: number | undefined;
+  /** Port that tells peers what is here, 0 to 65,535, another than `dataPort`. Default 0: the system chooses. */
+  readonly peerPort?: number | undefined;
   /** User, password and certificates for etcd. */
   readonly etcd?: EtcdOptions | undefined;
   /** Default: silent. */
@@ -53,6 +55,7 @@ export interface StoreParts {
   readonly sync: RecordSync;
 }
 
+const PORT_MAX = 65_535;
 const LEASE_TTL_MS = { default: 10_000, min: 1_000, max: 3_600_000 };
 
 /** Things to close, last opened first. A failure to close one is logged and keeps none of the others open. */
@@ -80,10 +83,14 @@ class CloseStack {
   }
 }
 
-function checkOptions({ leaseTtlMs = LEASE_TTL_MS.default }: P2PStoreOptions): void {
+function checkOptions({ leaseTtlMs = LEASE_TTL_MS.default, dataPort, peerPort = 0 }: P2PStoreOptions): void {
   if (!Number.isFinite(leaseTtlMs) || leaseTtlMs < LEASE_TTL_MS.min || leaseTtlMs > LEASE_TTL_MS.max) {
     throw invalidArgument('leaseTtlMs', `${leaseTtlMs} is not within ${LEASE_TTL_MS.min} to ${LEASE_TTL_MS.max}`);
   }
+  if (!Number.isInteger(peerPort) || peerPort < 0 || peerPort > PORT_MAX) {
+    throw invalidArgument('peerPort', `${peerPort} is not a whole number from 0 to ${PORT_MAX}`);
+  }
+  if (peerPort !== 0 && peerPort === dataPort) throw invalidArgument('peerPort', `${peerPort} is the data port too`);
 }
 
 /** `memory:` and `local:` reach no further than this machine, so loopback is right whatever the segment is called. */
@@ -128,7 +135,12 @@ export async function openStoreParts(
       }),
     );
     const peers = opened.add(
-      await PeerService.open({ host: bindHostFor(engine.host), advertisedHost: engine.host, logger }),
+      await PeerService.open({
+        host: bindHostFor(engine.host),
+        port: options.peerPort ?? 0,
+        advertisedHost: engine.host,
+        logger,
+      }),
     );
     const peerClient = opened.add(new PeerClient());
     const reader = new ObjectReader(metadata, logger);

@@ -65,7 +65,10 @@ export class PeerService implements AsyncDisposable {
     this.#shutdown = parts.shutdown;
   }
 
-  /** @throws P2P_SYSTEM_CALL_FAILED The port cannot be listened on. */
+  /**
+   * @throws P2P_INVALID_ARGUMENT The port that was asked for is taken, or may not be listened on.
+   * @throws P2P_SYSTEM_CALL_FAILED No port can be listened on.
+   */
   static async open(options: PeerServiceOptions = {}): Promise<PeerService> {
     const { host = '0.0.0.0', port = 0, logger = silentLogger, sessionsMax = 1_024 } = options;
     const served = new Map<string, Served>();
@@ -127,13 +130,12 @@ export class PeerService implements AsyncDisposable {
 function listen(server: http2.Http2Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const onError = (cause: NodeJS.ErrnoException): void => {
+      const message = `Cannot serve peers: listening on ${host} port ${port} failed with ${cause.code ?? 'an error'}`;
+      const system = { call: 'listen', errno: Math.abs(cause.errno ?? 0), errnoName: cause.code ?? '' };
       reject(
-        new P2PStoreError(
-          ErrorCode.SystemCallFailed,
-          `Cannot serve peers: listening on ${host} port ${port} failed with ${cause.code ?? 'an error'}`,
-          { call: 'listen', errno: Math.abs(cause.errno ?? 0), errnoName: cause.code ?? '' },
-          { cause },
-        ),
+        port === 0
+          ? new P2PStoreError(ErrorCode.SystemCallFailed, message, system, { cause })
+          : new P2PStoreError(ErrorCode.InvalidArgument, message, { argument: 'peerPort' }, { cause }),
       );
     };
     server.once('error', onError);

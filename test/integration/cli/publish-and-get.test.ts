@@ -1,11 +1,13 @@
 /** Real processes through `bin/p2pstore`. */
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import fs from 'node:fs/promises';
+import net from 'node:net';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CliProcess, runCli } from '../../support/cli-process.ts';
-import { startEtcd } from '../../support/etcd.ts';
+import { findFreePorts, startEtcd } from '../../support/etcd.ts';
 import { eventually } from '../../support/eventually.ts';
 import { makeTemporaryFolder, type TemporaryFolder } from '../../support/temporary-folder.ts';
 
@@ -148,6 +150,36 @@ describe('p2pstore', () => {
     publisher.kill('SIGINT');
     expect((await publisher.ended()).exitCode).toBe(0);
     expect((await runCli(['list', '--json'], { env })).events).toEqual([]);
+  });
+
+  test('publish and get listen on the ports that they are told, and say which one is taken', async () => {
+    await writeRandom('model', 1000);
+    const [dataPort, peerPort, getDataPort, getPeerPort] = await findFreePorts(4);
+    const ports = (data = 0, peer = 0): string[] => ['--data-port', `${data}`, '--peer-port', `${peer}`];
+    await using publisher = start('publish', folder.file('model'), '--json', ...ports(dataPort, peerPort));
+    await publisher.event('serving');
+    const get = ['get', 'model', '--output', folder.file('copy')];
+    const [dataTaken, peerTaken] = await Promise.all([
+      run(...get, ...ports(dataPort, getPeerPort)),
+      run(...get, ...ports(getDataPort, peerPort)),
+    ]);
+    expect(dataTaken).toMatchObject({ exitCode: 2, stderr: expect.stringContaining(`${dataPort}`) });
+    expect(peerTaken).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringMatching(`${peerPort}.*P2P_INVALID_ARGUMENT`),
+    });
+    const same = await run(...get, ...ports(getDataPort, getDataPort));
+    expect(same).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('is the data port too') });
+
+    await using seeder = start(...get, '--seed', '--json', ...ports(getDataPort, getPeerPort));
+    await seeder.event('serving');
+    const { events } = await run('status', 'model', '--json');
+    expect(events.map(({ endpoint }) => endpoint)).toEqual([`127.0.0.1:${peerPort}`, `127.0.0.1:${getPeerPort}`]);
+    for (const port of [dataPort, getDataPort]) {
+      const socket = net.connect(port ?? 0, '127.0.0.1');
+      await once(socket, 'connect');
+      socket.destroy();
+    }
   });
 
   test('a publisher that is killed vanishes from the list within its lease', async () => {

@@ -430,7 +430,13 @@ describe('open', () => {
     await using stores = new TestStores();
     await stores.open('A');
     await expect(stores.open('A')).rejects.toEqual(code(ErrorCode.SegmentInUse));
-    for (const options of [{ leaseTtlMs: 1 }, { digestWorkers: 0 }, { ioWorkers: 0 }]) {
+    for (const options of [
+      { leaseTtlMs: 1 },
+      { digestWorkers: 0 },
+      { ioWorkers: 0 },
+      { peerPort: 65_536 },
+      { dataPort: 7_001, peerPort: 7_001 },
+    ]) {
       await expect(stores.open('B', options)).rejects.toEqual(code(ErrorCode.InvalidArgument));
     }
     await expect(stores.open('')).rejects.toEqual(code(ErrorCode.InvalidArgument));

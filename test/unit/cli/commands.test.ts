@@ -11,7 +11,7 @@ describe('COMMANDS', () => {
       expect(examples.length).toBeGreaterThan(0);
       for (const { line } of examples) {
         expect(line.startsWith(`p2pstore ${name}`)).toBe(true);
-        const flags = options.map((key) => OPTIONS[key].flags.split(' ')[0]);
+        const flags = options.map((key) => /--[a-z-]+/.exec(OPTIONS[key].flags)?.[0]);
         for (const flag of line.match(/--[a-z-]+/g) ?? []) expect(flags).toContain(flag);
       }
     }

@@ -202,12 +202,13 @@ describe('PeerService', () => {
     await eventually('room for another', isServed);
   });
 
-  test('rejects with P2P_SYSTEM_CALL_FAILED when the port is taken', async () => {
+  test('rejects with P2P_INVALID_ARGUMENT when the port that was asked for is taken', async () => {
     await using service = await PeerService.open({ host: '127.0.0.1' });
     const port = Number(service.endpoint.split(':').at(-1));
     await expect(PeerService.open({ host: '127.0.0.1', port })).rejects.toMatchObject({
-      code: ErrorCode.SystemCallFailed,
-      context: { call: 'listen', errnoName: 'EADDRINUSE' },
+      code: ErrorCode.InvalidArgument,
+      context: { argument: 'peerPort' },
+      cause: { code: 'EADDRINUSE' },
     });
   });
 });
