@@ -4,6 +4,13 @@ export interface RegisteredRange {
   readonly lengthBytes: number;
   readonly isReadable: boolean;
   readonly isWritable: boolean;
+  /** Buffers of one number share one part of the rate limits. Absent: a part of its own. */
+  readonly flow?: number | undefined;
+}
+
+/** Whose part of a rate limit the bytes of a buffer use. */
+export function flowOf({ flow, address }: RegisteredRange): number {
+  return flow ?? address;
 }
 
 /** The registered buffers of one process, sorted by address and disjoint. */

@@ -45,6 +45,13 @@ export interface TransferEngineOptions {
   readonly connectTimeoutMs?: number | undefined;
   /** Time without a byte from a peer that owes some before its connection counts as dead. Default 5,000 ms. */
   readonly stallTimeoutMs?: number | undefined;
+  /**
+   * Payload bytes a second that leave through the data plane, over all peers: any number above 0. In any second at most 5 %
+   * more pass. Registrations that are read at once get equal parts, see `flow` of {@link RegisterMemoryOptions}. Default: no limit.
+   */
+  readonly maxUploadBytesPerSecond?: number | undefined;
+  /** The same for payload that comes in. What is pulled into different registrations gets equal parts. */
+  readonly maxDownloadBytesPerSecond?: number | undefined;
   readonly logger?: Logger | undefined;
 }
 
@@ -53,6 +60,8 @@ export interface RegisterMemoryOptions {
   readonly remoteAccess?: 'none' | 'read' | 'read-write';
   /** Whether to list it in the segment descriptor before resolving. Default true; the store lists objects elsewhere. */
   readonly isListed?: boolean;
+  /** Registrations with the same number share one part of the rate limits, as the buffers of one object do. Default: a part of its own. */
+  readonly flow?: number;
 }
 
 type MemoryFaultListener = (address: number, lengthBytes: number) => void;
@@ -125,6 +134,8 @@ export class TransferEngine implements AsyncDisposable {
         ),
         connectTimeoutMs: requireInteger('connectTimeoutMs', options.connectTimeoutMs ?? 3000, 1, 3_600_000),
         stallTimeoutMs: requireInteger('stallTimeoutMs', options.stallTimeoutMs ?? 5000, 1, 3_600_000),
+        maxUploadBytesPerSecond: requireRate('maxUploadBytesPerSecond', options.maxUploadBytesPerSecond),
+        maxDownloadBytesPerSecond: requireRate('maxDownloadBytesPerSecond', options.maxDownloadBytesPerSecond),
         logger,
         onMemoryFault: (address, lengthBytes) => {
           for (const listener of faultListeners) listener(address, lengthBytes);
@@ -184,12 +195,13 @@ export class TransferEngine implements AsyncDisposable {
           { address: BigInt(start), lengthBytes },
         );
       }
-      const { remoteAccess = 'read', isListed = true } = options;
+      const { remoteAccess = 'read', isListed = true, flow } = options;
       const range = {
         address: start,
         lengthBytes,
         isReadable: remoteAccess !== 'none',
         isWritable: remoteAccess === 'read-write',
+        flow,
       };
       this.#ranges.add(range);
       try {
@@ -337,6 +349,11 @@ function invalidOption(argument: string, why: string): P2PStoreError<'P2P_INVALI
 function requireInteger(argument: string, value: number, min: number, max: number): number {
   if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
   throw invalidOption(argument, `${value} is not a whole number from ${min} to ${max}`);
+}
+
+function requireRate(argument: string, value: number | undefined): number | undefined {
+  if (value === undefined || (Number.isFinite(value) && value > 0)) return value;
+  throw invalidOption(argument, `${value} is no number of bytes a second above 0`);
 }
 
 /**

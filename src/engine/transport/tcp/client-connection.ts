@@ -23,9 +23,12 @@ import {
   socketError,
   tuneConnection,
 } from '../../../native/sockets.ts';
+import { Allowance } from './allowance.ts';
+import { AskQueue } from './ask-queue.ts';
 import { decodeStatus, encodeHeader, type FramingVersion, HEADER_BYTES, STATUS_BYTES } from './framing.ts';
 import type { MessageHeader } from './message-header.ts';
 import { type ConnectionEnd, Outcome } from './messages.ts';
+import type { Pacer } from './pacer.ts';
 import { type ClientRequest, PendingRequest } from './pending-request.ts';
 import type { Channel, Reactor } from './reactor.ts';
 
@@ -37,6 +40,9 @@ export interface ClientContext {
   readonly sink: Scratch;
   readonly connectTimeoutMs: number;
   readonly stallTimeoutMs: number;
+  /** Undefined: no limit. */
+  readonly upload: Pacer | undefined;
+  readonly download: Pacer | undefined;
   onConnected(connection: ClientConnection): void;
   onSettled(requestId: number, outcome: Outcome): void;
   onAnswered(connection: ClientConnection): void;
@@ -69,6 +75,10 @@ export class ClientConnection implements Channel {
   /** Headers about to be sent, then statuses just received: those of the head first. */
   readonly #frames: Scratch = new Scratch(FRAME_BYTES);
   #state: 'connecting' | 'open' | 'closed' = 'connecting';
+  /** READs that the download limit holds back; undefined: there is none. */
+  readonly #held: AskQueue | undefined;
+  /** What the upload limit lets a WRITE send; undefined: anything. */
+  readonly #upload: Allowance | undefined;
   #unsent: PendingRequest[] = [];
   #awaiting: PendingRequest[] = [];
   /** Bytes that the answers in #awaiting still have to bring. */
@@ -88,6 +98,9 @@ export class ClientConnection implements Channel {
     this.fd = fd;
     this.#version = version;
     this.#context = context;
+    const wake = (): void => context.reactor.wake(this);
+    this.#held = context.download === undefined ? undefined : new AskQueue(context.download, wake);
+    this.#upload = Allowance.of(context.upload, wake);
   }
 
   get isBusy(): boolean {
@@ -103,9 +116,15 @@ export class ClientConnection implements Channel {
       this.#context.onSettled(request.id, Outcome.Unstarted);
       return;
     }
-    if (!this.isBusy) this.#noteProgress();
-    this.#unsent.push(new PendingRequest(request, this.#version));
+    const pending = new PendingRequest(request, this.#version);
+    if (this.#held !== undefined && request.opcode === 'read') this.#held.push(pending);
+    else this.#enqueue(pending);
     this.#context.reactor.wake(this);
+  }
+
+  #enqueue(request: PendingRequest): void {
+    if (!this.isBusy) this.#noteProgress();
+    this.#unsent.push(request);
   }
 
   onReady(readable: boolean, writable: boolean): void {
@@ -116,6 +135,7 @@ export class ClientConnection implements Channel {
   step(): boolean {
     if (this.#state === 'closed') return false;
     if (this.#state === 'connecting') return (this.#readable || this.#writable) && this.#finishConnect();
+    if (this.#held?.isEmpty === false) for (const request of this.#held.admit()) this.#enqueue(request);
     if (this.#writable && this.#unsent.length > 0 && this.#send()) return true;
     return this.#readable && this.#isOpen && this.#receive();
   }
@@ -138,6 +158,7 @@ export class ClientConnection implements Channel {
 
   #send(): boolean {
     const last = this.#gatherHeaders();
+    if (this.#context.message.isEmpty) return false; // the upload limit holds a body back
     const count = sendMessage(this.fd, this.#context.message.address, MSG_NOSIGNAL);
     if (count < 0) return this.#onSendFailed(last);
     this.#noteProgress();
@@ -165,7 +186,8 @@ export class ClientConnection implements Channel {
     if (last?.request.opcode === 'write') {
       const bodySent = Math.max(0, last.sentBytes - HEADER_BYTES);
       const length = Math.min(last.request.lengthBytes - bodySent, QUANTUM_BYTES);
-      message.push(last.request.localAddress + bodySent, length);
+      const allowed = this.#upload?.take(last.request.flow, length) ?? length;
+      if (allowed > 0) message.push(last.request.localAddress + bodySent, allowed);
     }
     return last;
   }
@@ -175,6 +197,7 @@ export class ClientConnection implements Channel {
     let finished = 0;
     for (const request of this.#unsent) {
       const bytes = Math.min(left, request.requestBytes - request.sentBytes);
+      if (request.request.opcode === 'write') this.#upload?.use(request.bodyBytes(bytes));
       // A refusal may come while the body is still on its way, so a request awaits its answer from its first byte.
       if (request.sentBytes === 0 && bytes > 0 && request.hasAnswer) {
         this.#awaiting.push(request);
@@ -338,6 +361,7 @@ export class ClientConnection implements Channel {
    * answers of the others are swallowed, or the connection ends if they are long.
    */
   cancel(ids: ReadonlySet<number>): void {
+    for (const request of this.#held?.remove(ids) ?? []) this.#settle(request, Outcome.Canceled);
     const dropped = this.#unsent.filter((request) => ids.has(request.id) && request.sentBytes === 0);
     this.#unsent = this.#unsent.filter((request) => !dropped.includes(request));
     for (const request of dropped) this.#settle(request, Outcome.Canceled);
@@ -353,6 +377,7 @@ export class ClientConnection implements Channel {
   }
 
   checkDeadlines(nowMs: number): void {
+    if (this.#upload?.isParked === true) this.#noteProgress(); // it is us who wait
     const silentMs = nowMs - this.#lastProgressMs;
     const { connectTimeoutMs, stallTimeoutMs } = this.#context;
     if (this.#state === 'connecting') {
@@ -385,7 +410,9 @@ export class ClientConnection implements Channel {
     this.#context.reactor.remove(this);
     closeSocket(this.fd);
     const [head, ...waiting] = this.#awaiting;
-    const unstarted = this.#unsent.filter((request) => !this.#awaiting.includes(request));
+    const held = this.#held?.clear() ?? [];
+    const unstarted = this.#unsent.filter((request) => !this.#awaiting.includes(request)).concat(held);
+    this.#upload?.close();
     this.#awaiting = [];
     this.#unsent = [];
     if (head !== undefined) this.#settle(head, end === 'closed' ? Outcome.Unstarted : Outcome.Disconnected);

@@ -15,6 +15,7 @@ import { SplicedBytes } from '../../../native/spliced-bytes.ts';
 import type { RegisteredRange, RegisteredRanges } from '../../registered-ranges.ts';
 import { encodeStatus, STATUS_BYTES } from './framing.ts';
 import type { MessageHeader } from './message-header.ts';
+import type { Pacer } from './pacer.ts';
 import type { Reactor } from './reactor.ts';
 import { DRAIN_BYTES, ServerConnection, type ServerContext, SLOT_BYTES } from './server-connection.ts';
 
@@ -30,6 +31,9 @@ export interface InboundOptions {
   readonly message: MessageHeader;
   readonly siblings: readonly MessagePort[];
   readonly maxConnections: number;
+  /** Undefined: no limit. */
+  readonly upload: Pacer | undefined;
+  readonly download: Pacer | undefined;
   readonly onMemoryFault: (range: RegisteredRange) => void;
 }
 

@@ -1,12 +1,15 @@
 /** Entry of an I/O worker thread: the data plane runs here, whatever the main thread is doing. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { assert } from '../../../core/assert.ts';
+import { systemClock } from '../../../core/clock.ts';
 import { RegisteredRanges } from '../../registered-ranges.ts';
+import { type RateLimit, RateLimiter } from '../rate-limiter.ts';
 import { MESSAGE_PARTS } from './client-connection.ts';
 import { Inbound } from './inbound.ts';
 import { MessageHeader } from './message-header.ts';
 import type { FromWorker, ToWorker, WorkerSetup } from './messages.ts';
 import { Outbound } from './outbound.ts';
+import { Pacer } from './pacer.ts';
 import { Reactor } from './reactor.ts';
 
 assert(parentPort !== null, 'an I/O worker runs in a worker thread');
@@ -17,16 +20,24 @@ const post = (message: FromWorker): void => port.postMessage(message);
 const reactor = new Reactor();
 const ranges = new RegisteredRanges();
 const message = new MessageHeader(MESSAGE_PARTS);
-const outbound = new Outbound({ ...setup, reactor, message, post });
+const upload = pacerOf(setup.uploadLimit);
+const download = pacerOf(setup.downloadLimit);
+const outbound = new Outbound({ ...setup, reactor, message, upload, download, post });
 const inbound = new Inbound({
   reactor,
   ranges,
   message,
   siblings: setup.siblings,
   maxConnections: setup.maxInboundConnections,
+  upload,
+  download,
   onMemoryFault: ({ address, lengthBytes }) => post({ kind: 'memory-fault', address, lengthBytes }),
 });
 reactor.isBusy = () => outbound.isBusy || inbound.isBusy;
+
+function pacerOf(limit: RateLimit | undefined): Pacer | undefined {
+  return limit === undefined ? undefined : new Pacer(new RateLimiter(limit), systemClock);
+}
 
 function unregister(address: number): void {
   const range = ranges.startingAt(address);
@@ -62,6 +73,8 @@ function stop(): void {
   isStopped = true;
   outbound.close();
   inbound.close();
+  upload?.close();
+  download?.close();
   release();
   message.free();
   post({ kind: 'stopped' });

@@ -1,9 +1,10 @@
 /** What the engine's thread and its I/O workers say to each other. Numbers travel packed, so that a batch is one message. */
 import type { SocketAddress } from '../../../native/sockets.ts';
 import type { RegisteredRange } from '../../registered-ranges.ts';
+import type { RateLimit } from '../rate-limiter.ts';
 
 /** Fields of one request in {@link SubmitMessage.packed}. */
-export const REQUEST_FIELDS = 5;
+export const REQUEST_FIELDS = 6;
 /** Fields of one result in {@link SettledMessage.packed}. */
 export const RESULT_FIELDS = 2;
 
@@ -33,7 +34,7 @@ export type ConnectionEnd = 'refused' | 'lost' | 'stalled' | 'closed';
 export interface SubmitMessage {
   readonly kind: 'submit';
   readonly connectionId: number;
-  /** `[requestId, opcode (0 read, 1 write), localAddress, remoteAddress, lengthBytes]` for each request. */
+  /** `[requestId, opcode (0 read, 1 write), localAddress, remoteAddress, lengthBytes, flow]` for each request. */
   readonly packed: Float64Array;
 }
 
@@ -77,4 +78,7 @@ export interface WorkerSetup {
   readonly maxInboundConnections: number;
   readonly connectTimeoutMs: number;
   readonly stallTimeoutMs: number;
+  /** Shared by all workers of an engine; absent: no limit. */
+  readonly uploadLimit: RateLimit | undefined;
+  readonly downloadLimit: RateLimit | undefined;
 }

@@ -4,6 +4,7 @@ import { ClientConnection, type ClientContext, SINK_BYTES } from './client-conne
 import type { FramingVersion } from './framing.ts';
 import type { MessageHeader } from './message-header.ts';
 import { type FromWorker, Outcome, REQUEST_FIELDS, RESULT_FIELDS, type SubmitMessage } from './messages.ts';
+import type { Pacer } from './pacer.ts';
 import type { Reactor } from './reactor.ts';
 
 export interface OutboundOptions {
@@ -11,6 +12,9 @@ export interface OutboundOptions {
   readonly message: MessageHeader;
   readonly connectTimeoutMs: number;
   readonly stallTimeoutMs: number;
+  /** Undefined: no limit. */
+  readonly upload: Pacer | undefined;
+  readonly download: Pacer | undefined;
   readonly post: (message: FromWorker) => void;
 }
 
@@ -52,12 +56,15 @@ export class Outbound {
   submit({ connectionId, packed }: SubmitMessage): void {
     const connection = this.#connections.get(connectionId);
     for (let at = 0; at < packed.length; at += REQUEST_FIELDS) {
-      const [id = 0, opcode = 0, localAddress = 0, remoteAddress = 0, lengthBytes = 0] = packed.subarray(
+      const [id = 0, opcode = 0, localAddress = 0, remoteAddress = 0, lengthBytes = 0, flow = 0] = packed.subarray(
         at,
         at + REQUEST_FIELDS,
       );
       if (connection === undefined) this.#settle(id, Outcome.Unstarted);
-      else connection.submit({ id, opcode: opcode === 1 ? 'write' : 'read', localAddress, remoteAddress, lengthBytes });
+      else {
+        const kind = opcode === 1 ? 'write' : 'read';
+        connection.submit({ id, opcode: kind, localAddress, remoteAddress, lengthBytes, flow });
+      }
     }
   }
 

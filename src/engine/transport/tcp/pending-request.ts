@@ -6,6 +6,8 @@ export interface ClientRequest {
   readonly localAddress: number;
   readonly remoteAddress: number;
   readonly lengthBytes: number;
+  /** Whose part of a rate limit it uses; 0 without limits. */
+  readonly flow: number;
 }
 
 /** One request on one connection: how much of it has been sent, and how much of its answer has come. */
@@ -31,6 +33,11 @@ export class PendingRequest {
 
   get isSent(): boolean {
     return this.sentBytes === this.requestBytes;
+  }
+
+  /** How many of the next `bytes` to send belong to the body of a WRITE. */
+  bodyBytes(bytes: number): number {
+    return Math.max(0, bytes - Math.max(0, HEADER_BYTES - this.sentBytes));
   }
 
   /** Version 1 answers a WRITE with nothing. */

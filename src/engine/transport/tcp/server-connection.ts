@@ -22,9 +22,11 @@ import {
   shutdownWrites,
 } from '../../../native/sockets.ts';
 import type { SplicedBytes } from '../../../native/spliced-bytes.ts';
-import type { RegisteredRange, RegisteredRanges } from '../../registered-ranges.ts';
+import { flowOf, type RegisteredRange, type RegisteredRanges } from '../../registered-ranges.ts';
+import { Allowance } from './allowance.ts';
 import { decodeHeader, encodeStatus, HEADER_BYTES, STATUS_BYTES } from './framing.ts';
 import type { MessageHeader } from './message-header.ts';
+import type { Pacer } from './pacer.ts';
 import type { Channel, Reactor } from './reactor.ts';
 
 /** What all connections of one worker share. */
@@ -39,6 +41,9 @@ export interface ServerContext {
   /** The status OK, for answers so long that the alignment of their payload matters. */
   readonly okStatus: SplicedBytes;
   readonly limits: ServerLimits;
+  /** Undefined: no limit. */
+  readonly upload: Pacer | undefined;
+  readonly download: Pacer | undefined;
   onClosed(connection: ServerConnection): void;
   /** Serving or storing touched memory that is gone: a truncated file, an unmapped page. */
   onMemoryFault(range: RegisteredRange): void;
@@ -91,11 +96,17 @@ export class ServerConnection implements Channel {
   #writable = true;
   #lastProgressMs: number = performance.now();
   #servedRequests = 0;
+  /** What the rate limits let this connection move; undefined: anything. */
+  readonly #upload: Allowance | undefined;
+  readonly #download: Allowance | undefined;
 
   constructor(fd: number, slot: number, context: ServerContext) {
     this.fd = fd;
     this.slot = slot;
     this.#context = context;
+    const wake = (): void => context.reactor.wake(this);
+    this.#upload = Allowance.of(context.upload, wake);
+    this.#download = Allowance.of(context.download, wake);
   }
 
   /** Whether it waits between requests, so that it may be closed to make room. */
@@ -181,14 +192,18 @@ export class ServerConnection implements Channel {
   #send(state: Extract<State, { tag: 'sending' }>): boolean {
     const { okStatus } = this.#context;
     const isSpliced = state.statusLeftBytes > 0 && state.leftBytes >= SPLICED_STATUS_MIN_BYTES;
+    const isPaced = this.#upload !== undefined && state.leftBytes > 0 && !isSpliced;
+    const payloadBytes = isPaced ? this.#allowed(this.#upload, state) : Math.min(state.leftBytes, QUANTUM_BYTES);
+    if (isPaced && payloadBytes === 0) return false;
     const count = isSpliced
       ? okStatus.send(this.fd, STATUS_BYTES - state.statusLeftBytes)
-      : this.#sendParts(state.statusLeftBytes, state.address, state.leftBytes);
+      : this.#sendParts(state.statusLeftBytes, state.address, payloadBytes);
     if (count < 0) return this.#onSendFailed(state.range);
     const statusBytes = Math.min(count, state.statusLeftBytes);
     state.statusLeftBytes -= statusBytes;
     state.address += count - statusBytes;
     state.leftBytes -= count - statusBytes;
+    if (isPaced) this.#upload?.use(count - statusBytes);
     this.#lastProgressMs = performance.now();
     if (state.statusLeftBytes > 0 || state.leftBytes > 0) return true;
     if (state.isRefusal) {
@@ -206,7 +221,7 @@ export class ServerConnection implements Channel {
     if (statusBytes > 0) {
       message.push(slots.address + this.slot + STATUS_OFFSET + STATUS_BYTES - statusBytes, statusBytes);
     }
-    if (payloadBytes > 0) message.push(address, Math.min(payloadBytes, QUANTUM_BYTES));
+    if (payloadBytes > 0) message.push(address, payloadBytes);
     return sendMessage(this.fd, message.address, MSG_NOSIGNAL);
   }
 
@@ -222,8 +237,18 @@ export class ServerConnection implements Channel {
     return false;
   }
 
+  /** How many payload bytes the limit allows now; 0: this connection will be woken. */
+  #allowed(allowance: Allowance | undefined, state: Extract<State, { tag: 'sending' | 'receiving' }>): number {
+    const wanted = Math.min(state.leftBytes, QUANTUM_BYTES);
+    if (allowance === undefined || state.range === undefined) return wanted;
+    return allowance.take(flowOf(state.range), wanted);
+  }
+
   #receiveBody(state: Extract<State, { tag: 'receiving' }>): boolean {
-    const count = receive(this.fd, state.address, Math.min(state.leftBytes, QUANTUM_BYTES), 0);
+    const wanted = this.#allowed(this.#download, state);
+    if (wanted === 0) return false;
+    const count = receive(this.fd, state.address, wanted, 0);
+    if (count > 0) this.#download?.use(count);
     if (count <= 0) return this.#onNoBytes(count, state.range);
     state.address += count;
     state.leftBytes -= count;
@@ -263,6 +288,7 @@ export class ServerConnection implements Channel {
 
   checkDeadlines(nowMs: number): void {
     if (this.isIdle && this.#servedRequests > 0) return; // a pooled connection may rest for ever
+    if (this.#upload?.isParked === true || this.#download?.isParked === true) this.#lastProgressMs = nowMs; // it is us who wait
     const { headerTimeoutMs, stallTimeoutMs } = this.#context.limits;
     const limitMs = this.#state.tag === 'header' || this.#state.tag === 'draining' ? headerTimeoutMs : stallTimeoutMs;
     if (nowMs - this.#lastProgressMs > limitMs) this.close();
@@ -275,6 +301,8 @@ export class ServerConnection implements Channel {
   close(): void {
     if (this.#state.tag === 'closed') return;
     this.#state = { tag: 'closed' };
+    this.#upload?.close();
+    this.#download?.close();
     this.#context.reactor.remove(this);
     closeSocket(this.fd);
     this.#context.onClosed(this);

@@ -6,6 +6,8 @@ import type { PeerConnection } from './tcp-peer.ts';
 export class RequestProgress {
   readonly request: TransportRequest;
   readonly slices: readonly Slice[];
+  /** Whose part of a rate limit it uses; 0 without limits. */
+  readonly flow: number;
   readonly #onSliceSettled: (slice: Slice) => void;
   #unsettled: number;
   #error: P2PStoreError | 'canceled' | undefined;
@@ -16,7 +18,9 @@ export class RequestProgress {
     sliceBytes: number,
     nextId: () => number,
     onSliceSettled: (slice: Slice) => void,
+    flow = 0,
   ) {
+    this.flow = flow;
     this.request = request;
     this.#onSliceSettled = onSliceSettled;
     const slices: Slice[] = [];

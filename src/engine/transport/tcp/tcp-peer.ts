@@ -11,6 +11,7 @@ import { ErrorCode, P2PStoreError } from '../../../core/errors.ts';
 import type { Segment } from '../../segment.ts';
 import { type ConnectionEnd, Outcome, REQUEST_FIELDS } from './messages.ts';
 import type { Slice } from './slice.ts';
+import { SliceQueue } from './slice-queue.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
 export interface PeerConnection {
@@ -31,6 +32,8 @@ export interface PeerConnection {
 /** What a peer needs of the transport that owns it. */
 export interface PeerContext {
   readonly connectionsPerPeer: number;
+  /** Bytes in flight on one connection. */
+  readonly windowBytes: number;
   /** Gives a new connection its id and the worker whose turn it is. */
   newConnection(): { readonly id: number; readonly worker: WorkerHandle };
   onConnectionOpened(connection: PeerConnection, peer: TcpPeer): void;
@@ -38,7 +41,7 @@ export interface PeerContext {
 }
 
 /** Deep enough to cover the way through the main thread; shallow enough to leave work for other connections. */
-const WINDOW_BYTES = 16 * 1024 * 1024;
+export const WINDOW_BYTES: number = 16 * 1024 * 1024;
 const WINDOW_SLICES = 128;
 /** Another connection is worth its set-up for this much queued. */
 const BYTES_PER_CONNECTION = 2 * 1024 * 1024;
@@ -52,8 +55,7 @@ export class TcpPeer {
   readonly #segment: Segment;
   readonly #context: PeerContext;
   readonly #connections = new Set<PeerConnection>();
-  #queue: Slice[] = [];
-  #queuedBytes = 0;
+  readonly #queue = new SliceQueue();
   #addresses: string[] = [];
   /** Lowered when the peer turns connections away. */
   #connectionLimit: number;
@@ -79,10 +81,7 @@ export class TcpPeer {
   }
 
   enqueue(slices: readonly Slice[]): void {
-    for (const slice of slices) {
-      this.#queue.push(slice);
-      this.#queuedBytes += slice.lengthBytes;
-    }
+    for (const slice of slices) this.#queue.push(slice);
     this.dispatch();
   }
 
@@ -90,20 +89,17 @@ export class TcpPeer {
   dispatch(): void {
     this.#lastUsedMs = performance.now();
     const taken = new Map<PeerConnection, Slice[]>();
-    let next = 0;
-    for (; next < this.#queue.length; next++) {
+    for (;;) {
       const connection = this.#leastLoaded();
-      const slice = this.#queue[next];
+      const slice = connection === undefined ? undefined : this.#queue.take();
       if (connection === undefined || slice === undefined) break;
       slice.connection = connection;
       connection.inflightBytes += slice.lengthBytes;
       connection.inflightSlices += 1;
-      this.#queuedBytes -= slice.lengthBytes;
       const list = taken.get(connection);
       if (list === undefined) taken.set(connection, [slice]);
       else list.push(slice);
     }
-    this.#queue.splice(0, next);
     for (const [connection, slices] of taken) {
       connection.worker.post({ kind: 'submit', connectionId: connection.id, packed: packSlices(slices) });
     }
@@ -115,7 +111,9 @@ export class TcpPeer {
     let best: PeerConnection | undefined;
     for (const connection of this.#connections) {
       const { inflightBytes, inflightSlices } = connection;
-      const hasRoom = isOneShot ? inflightSlices === 0 : inflightBytes < WINDOW_BYTES && inflightSlices < WINDOW_SLICES;
+      const hasRoom = isOneShot
+        ? inflightSlices === 0
+        : inflightBytes < this.#context.windowBytes && inflightSlices < WINDOW_SLICES;
       if (connection.isOpen && hasRoom && (best === undefined || inflightBytes < best.inflightBytes)) best = connection;
     }
     return best;
@@ -134,7 +132,7 @@ export class TcpPeer {
         this.#isResolving = false;
       }
     }
-    const wanted = Math.max(this.#queuedBytes / BYTES_PER_CONNECTION, this.#queue.length / SLICES_PER_CONNECTION);
+    const wanted = Math.max(this.#queue.bytes / BYTES_PER_CONNECTION, this.#queue.length / SLICES_PER_CONNECTION);
     const missing = Math.min(Math.ceil(wanted), this.#connectionLimit) - this.#connections.size;
     for (let count = 0; count < missing; count++) this.#connect();
   }
@@ -207,9 +205,7 @@ export class TcpPeer {
   }
 
   #failQueue(reason: string, cause?: unknown): void {
-    const failed = this.#queue;
-    this.#queue = [];
-    this.#queuedBytes = 0;
+    const failed = this.#queue.clear();
     this.#lostSinceDone = 0;
     this.#connectionLimit = this.#context.connectionsPerPeer;
     this.#addresses = []; // a restarted peer may have another
@@ -226,6 +222,7 @@ export class TcpPeer {
   onSettled(slice: Slice, outcome: Outcome): void {
     const { connection, progress } = slice;
     if (connection !== undefined) {
+      this.#queue.settle(slice);
       connection.inflightBytes -= slice.lengthBytes;
       connection.inflightSlices -= 1;
       if (this.#segment.protocolVersion === 1) this.#retire(connection);
@@ -237,7 +234,7 @@ export class TcpPeer {
     if (outcome === Outcome.Done) this.#lostSinceDone = 0;
     if (outcome === Outcome.Done) progress.settle(slice);
     else if (outcome === Outcome.Canceled || (isLost && progress.isCanceled)) progress.settle(slice, 'canceled');
-    else if (isLost && this.#isWorthAnotherTry(slice)) this.#requeue(slice);
+    else if (isLost && this.#isWorthAnotherTry(slice)) this.#queue.unshift(slice);
     else progress.settle(slice, this.#errorOf(slice, outcome));
   }
 
@@ -249,11 +246,6 @@ export class TcpPeer {
   #retire(connection: PeerConnection): void {
     connection.isOpen = false;
     connection.worker.post({ kind: 'disconnect', connectionId: connection.id });
-  }
-
-  #requeue(slice: Slice): void {
-    this.#queue.unshift(slice);
-    this.#queuedBytes += slice.lengthBytes;
   }
 
   #errorOf({ progress: { request }, offset, lengthBytes, connection }: Slice, outcome: Outcome): P2PStoreError {
@@ -282,9 +274,7 @@ export class TcpPeer {
 
   /** Drops the queued slices of cancelled requests and asks the workers to stop the others. */
   cancel(slices: readonly Slice[]): void {
-    const canceled = new Set(slices);
-    const dropped = new Set(this.#queue.filter((slice) => canceled.has(slice)));
-    this.#queue = this.#queue.filter((slice) => !canceled.has(slice));
+    const dropped = new Set(this.#queue.remove(new Set(slices)));
     const inflight = new Map<PeerConnection, number[]>();
     for (const slice of slices) {
       if (slice.connection === undefined || dropped.has(slice)) continue;
@@ -295,15 +285,12 @@ export class TcpPeer {
     for (const [connection, requestIds] of inflight) {
       connection.worker.post({ kind: 'cancel', connectionId: connection.id, requestIds });
     }
-    for (const slice of dropped) {
-      this.#queuedBytes -= slice.lengthBytes;
-      slice.progress.settle(slice, 'canceled');
-    }
+    for (const slice of dropped) slice.progress.settle(slice, 'canceled');
   }
 
   /** Drops the queue without settling it: its transport does. */
   forget(): void {
-    this.#queue = [];
+    this.#queue.clear();
   }
 
   /** Closes its connections; what they carried is settled as lost. */
@@ -314,10 +301,10 @@ export class TcpPeer {
 
 function packSlices(slices: readonly Slice[]): Float64Array {
   const packed = new Float64Array(slices.length * REQUEST_FIELDS);
-  slices.forEach(({ id, offset, lengthBytes, progress: { request } }, index) => {
+  slices.forEach(({ id, offset, lengthBytes, progress: { request, flow } }, index) => {
     const opcode = request.opcode === 'write' ? 1 : 0;
     packed.set(
-      [id, opcode, request.localAddress + offset, request.remoteAddress + offset, lengthBytes],
+      [id, opcode, request.localAddress + offset, request.remoteAddress + offset, lengthBytes, flow],
       index * REQUEST_FIELDS,
     );
   });

@@ -2,11 +2,12 @@ import os from 'node:os';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { ErrorCode, P2PStoreError } from '../../../core/errors.ts';
 import type { Logger } from '../../../observability/logger.ts';
-import type { RegisteredRange } from '../../registered-ranges.ts';
+import { flowOf, type RegisteredRange, RegisteredRanges } from '../../registered-ranges.ts';
+import { chunkBytes, createRateLimit, type RateLimit } from '../rate-limiter.ts';
 import type { Transport, TransportRequest } from '../transport.ts';
 import { type FromWorker, Outcome, RESULT_FIELDS } from './messages.ts';
 import { RequestProgress, type Slice } from './slice.ts';
-import { type PeerConnection, type PeerContext, TcpPeer } from './tcp-peer.ts';
+import { type PeerConnection, type PeerContext, TcpPeer, WINDOW_BYTES } from './tcp-peer.ts';
 import { WorkerHandle } from './worker-handle.ts';
 
 export interface TcpTransportOptions {
@@ -23,6 +24,9 @@ export interface TcpTransportOptions {
   readonly connectTimeoutMs: number;
   /** Time without a byte while some are due before a connection counts as dead, in ms. */
   readonly stallTimeoutMs: number;
+  /** Payload bytes a second, over all workers and peers; undefined: no limit. */
+  readonly maxUploadBytesPerSecond: number | undefined;
+  readonly maxDownloadBytesPerSecond: number | undefined;
   readonly logger: Logger;
   /** Memory of ours that a peer asked for is gone. */
   readonly onMemoryFault: (address: number, lengthBytes: number) => void;
@@ -32,6 +36,13 @@ export interface TcpTransportOptions {
 const SLICE_BYTES = 4 * 1024 * 1024;
 /** Version 1 takes a connection for every request. */
 const SLICE_BYTES_VERSION_1 = 64 * 1024 * 1024;
+/** Under a download limit slices are asked for one by one, so that bytes come evenly. */
+const LIMITED_SLICE_BYTES_MIN = 16 * 1024;
+/** A server of version 1 takes a connection for each. */
+const LIMITED_SLICE_BYTES_VERSION_1 = 1024 * 1024;
+/** Time worth of the limit that waits in the workers for its turn, on each connection. */
+const LIMITED_WINDOW_MS = 500;
+const LIMITED_WINDOW_SLICES_MIN = 4;
 const IDLE_PEER_MS = 60_000;
 
 /** As many as make two cores busy and no more than eight: beyond that the network card is the limit. */
@@ -50,13 +61,20 @@ export class TcpTransport implements Transport {
   readonly #progress = new Map<TransportRequest, { readonly progress: RequestProgress; readonly peer: TcpPeer }>();
   readonly #idleTimer: NodeJS.Timeout;
   readonly #peerContext: PeerContext;
+  readonly #sliceBytes: number;
+  readonly #sliceBytesVersion1: number;
+  /** What is registered, to tell whose bytes a request moves; only under a limit. */
+  readonly #ranges: RegisteredRanges | undefined;
   #nextId = 1;
   #port = 0;
   #closing: Promise<void> | undefined;
 
   private constructor(options: TcpTransportOptions) {
     this.#options = options;
+    const { maxUploadBytesPerSecond, maxDownloadBytesPerSecond } = options;
     const setup = {
+      uploadLimit: limitOf(maxUploadBytesPerSecond),
+      downloadLimit: limitOf(maxDownloadBytesPerSecond),
       maxInboundConnections: Math.max(1, Math.ceil(options.maxInboundConnections / options.ioWorkers)),
       connectTimeoutMs: options.connectTimeoutMs,
       stallTimeoutMs: options.stallTimeoutMs,
@@ -69,8 +87,15 @@ export class TcpTransport implements Transport {
           (cause) => this.#onWorkerDied(cause),
         ),
     );
+    const isLimited = setup.uploadLimit !== undefined || setup.downloadLimit !== undefined;
+    if (isLimited) options.logger.debug({ maxUploadBytesPerSecond, maxDownloadBytesPerSecond }, 'rates limited');
+    this.#ranges = isLimited ? new RegisteredRanges() : undefined;
+    const portions = portionsUnder(maxDownloadBytesPerSecond);
+    this.#sliceBytes = portions.sliceBytes;
+    this.#sliceBytesVersion1 = portions.sliceBytesVersion1;
     this.#peerContext = {
       connectionsPerPeer: options.connectionsPerPeer,
+      windowBytes: portions.windowBytes,
       newConnection: () => this.#newConnection(),
       onConnectionOpened: (connection, peer) => this.#connections.set(connection.id, { connection, peer }),
       onConnectionEnded: ({ id }) => this.#connections.delete(id),
@@ -98,10 +123,12 @@ export class TcpTransport implements Transport {
   }
 
   async register(range: RegisteredRange): Promise<void> {
+    this.#ranges?.add(range);
     await Promise.all(this.#workers.map((worker) => worker.call({ kind: 'register', range })));
   }
 
   async unregister(address: number): Promise<void> {
+    this.#ranges?.remove(address);
     await Promise.all(this.#workers.map((worker) => worker.call({ kind: 'unregister', address })));
   }
 
@@ -113,8 +140,9 @@ export class TcpTransport implements Transport {
         continue;
       }
       const peer = this.#peerOf(request);
-      const sliceBytes = request.segment.protocolVersion === 1 ? SLICE_BYTES_VERSION_1 : SLICE_BYTES;
-      const progress = new RequestProgress(request, sliceBytes, () => this.#nextId++, this.#onSliceSettled);
+      const sliceBytes = request.segment.protocolVersion === 1 ? this.#sliceBytesVersion1 : this.#sliceBytes;
+      const flow = this.#ranges === undefined ? 0 : this.#flowOf(request, this.#ranges);
+      const progress = new RequestProgress(request, sliceBytes, () => this.#nextId++, this.#onSliceSettled, flow);
       this.#progress.set(request, { progress, peer });
       const slices = byPeer.get(peer) ?? [];
       byPeer.set(peer, slices);
@@ -143,6 +171,11 @@ export class TcpTransport implements Transport {
     this.#slices.delete(id);
     if (progress.isSettled) this.#progress.delete(progress.request);
   };
+
+  #flowOf({ localAddress, lengthBytes }: TransportRequest, ranges: RegisteredRanges): number {
+    const range = ranges.containing(localAddress, lengthBytes);
+    return range === undefined ? 0 : flowOf(range);
+  }
 
   #peerOf({ segment }: TransportRequest): TcpPeer {
     const key = `${segment.host} ${segment.port} ${segment.protocolVersion}`;
@@ -254,6 +287,28 @@ export class TcpTransport implements Transport {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+function limitOf(bytesPerSecond: number | undefined): RateLimit | undefined {
+  return bytesPerSecond === undefined ? undefined : createRateLimit(bytesPerSecond);
+}
+
+/** How requests are cut, and how much of them the workers get ahead, under a download limit or without. */
+function portionsUnder(maxBytesPerSecond: number | undefined): {
+  readonly sliceBytes: number;
+  readonly sliceBytesVersion1: number;
+  readonly windowBytes: number;
+} {
+  if (maxBytesPerSecond === undefined) {
+    return { sliceBytes: SLICE_BYTES, sliceBytesVersion1: SLICE_BYTES_VERSION_1, windowBytes: WINDOW_BYTES };
+  }
+  const sliceBytes = chunkBytes(maxBytesPerSecond, LIMITED_SLICE_BYTES_MIN, SLICE_BYTES);
+  const wantedBytes = Math.max(LIMITED_WINDOW_SLICES_MIN * sliceBytes, (maxBytesPerSecond * LIMITED_WINDOW_MS) / 1000);
+  return {
+    sliceBytes,
+    sliceBytesVersion1: Math.max(sliceBytes, LIMITED_SLICE_BYTES_VERSION_1),
+    windowBytes: Math.min(WINDOW_BYTES, wantedBytes),
+  };
 }
 
 /** One channel from the listening worker, the first, to each of the others. */
