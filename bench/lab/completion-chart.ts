@@ -41,15 +41,17 @@ const STYLES: Record<Curve['kind'], { readonly stroke: string; readonly attribut
 
 /** Draws how much each receiver had when, as an SVG that reads on light and dark pages. */
 export function drawCompletionChart({ title, subtitle, xTitle, curves, marks }: CompletionChart): string {
-  const ends = [
-    ...curves.flatMap(({ points }) => points.map(([seconds]) => seconds)),
-    ...marks.map(({ seconds }) => seconds),
-  ];
-  const step = roundStep(Math.max(...ends, 0.1) / X_TICKS);
-  const xMax = Math.ceil((Math.max(...ends, 0.1) * 1.02) / step) * step;
+  // A slow receiver may take ten times as long; its curve then leaves the picture, and the legend says when it ended.
+  const shown = curves
+    .filter(({ kind }) => kind !== 'slow')
+    .flatMap(({ points }) => points.map(([seconds]) => seconds));
+  const end = Math.max(...shown, ...marks.map(({ seconds }) => seconds), 0.1);
+  const step = roundStep(end / X_TICKS);
+  const xMax = Math.ceil((end * 1.02) / step) * step;
   const x = (seconds: number): number => LEFT + (Math.max(0, seconds) / xMax) * (WIDTH - LEFT - RIGHT);
   const y = (share: number): number => HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
   const scale = { x, y };
+  const clip = `<clipPath id="plot"><rect x="${LEFT}" y="${TOP - 6}" width="${WIDTH - LEFT - RIGHT + 6}" height="${HEIGHT - TOP - BOTTOM + 12}"/></clipPath>`;
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="system-ui, sans-serif" font-size="12" fill="${COLOURS.text}">
   <title>${escapeXml(`${title}, ${subtitle}`)}</title>
   <rect width="${WIDTH}" height="${HEIGHT}" fill="#ffffff"/>
@@ -57,8 +59,12 @@ export function drawCompletionChart({ title, subtitle, xTitle, curves, marks }: 
   <text x="12" y="40">${escapeXml(subtitle)}</text>
   ${drawLegend(curves)}
   ${drawGrid(scale, step, xMax, xTitle)}
-  ${drawMarks(scale, marks)}
+  ${drawMarkLines(scale, marks)}
+  ${clip}
+  <g clip-path="url(#plot)">
   ${curves.map((curve) => drawCurve(scale, curve)).join('\n  ')}
+  </g>
+  ${drawMarkLabels(scale, marks)}
 </svg>
 `;
 }
@@ -83,7 +89,7 @@ function drawGrid({ x, y }: Scale, step: number, xMax: number, xTitle: string): 
   });
   const level = [0, 0.25, 0.5, 0.75, 1].map((share) => {
     const at = y(share).toFixed(1);
-    return `<line x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at}" y2="${at}" stroke="${COLOURS.grid}"/><text x="${LEFT - 8}" y="${Number(at) + 4}" text-anchor="end">${share * 100}</text>`;
+    return `<line x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at}" y2="${at}" stroke="${COLOURS.grid}"/><text x="${LEFT - 8}" y="${Number(at) + 4}" text-anchor="end">$share * 100</text>`;
   });
   const middle = (TOP + bottom) / 2;
   return [
@@ -94,13 +100,25 @@ function drawGrid({ x, y }: Scale, step: number, xMax: number, xTitle: string): 
   ].join('\n  ');
 }
 
-function drawMarks({ x, y }: Scale, marks: readonly Mark[]): string {
-  const texts = marks.map(({ label, seconds }, index) => {
-    const at = x(seconds).toFixed(1);
-    const textY = y(0) - 10 - 16 * (marks.length - 1 - index);
-    return `<line x1="${at}" x2="${at}" y1="${TOP}" y2="${y(0)}" stroke="${COLOURS.spread}" stroke-dasharray="2 3"/><text x="${(x(seconds) - 6).toFixed(1)}" y="${textY}" text-anchor="end" paint-order="stroke" stroke="#ffffff" stroke-width="4">${escapeXml(label)}</text>`;
-  });
-  return texts.join('\n  ');
+function drawMarkLines({ x, y }: Scale, marks: readonly Mark[]): string {
+  return marks
+    .map(({ seconds }) => {
+      const at = x(seconds).toFixed(1);
+      return `<line x1="${at}" x2="${at}" y1="${TOP}" y2="${y(0)}" stroke="${COLOURS.spread}" stroke-dasharray="2 3"/>`;
+    })
+    .join('\n  ');
+}
+
+/** One below the other at the foot of their lines; left of the line where there is room. */
+function drawMarkLabels({ x, y }: Scale, marks: readonly Mark[]): string {
+  return marks
+    .map(({ label, seconds }, index) => {
+      const isLeft = x(seconds) - label.length * CHARACTER_WIDTH > LEFT + 10;
+      const at = (x(seconds) + (isLeft ? -6 : 6)).toFixed(1);
+      const baseline = y(0) - 10 - 17 * (marks.length - 1 - index);
+      return `<text x="${at}" y="${baseline}" text-anchor="${isLeft ? 'end' : 'start'}" paint-order="stroke" stroke="#ffffff" stroke-width="4" stroke-linejoin="round">${escapeXml(label)}</text>`;
+    })
+    .join('\n  ');
 }
 
 function drawCurve({ x, y }: Scale, { kind, points }: Curve): string {
@@ -123,8 +141,10 @@ function drawLegend(curves: readonly Curve[]): string {
   let left = 12;
   const entries = kinds.map((kind) => {
     const { stroke, attributes, label } = STYLES[kind];
-    const count = curves.filter((curve) => curve.kind === kind).length;
-    const text = count > 1 ? `${count} ${label}s` : label;
+    const own = curves.filter((curve) => curve.kind === kind);
+    const end = own[0]?.points.at(-1)?.[0] ?? 0;
+    const one = kind === 'slow' ? `${label}, whole at ${end.toFixed(1)} s` : label;
+    const text = own.length > 1 ? `${own.length} ${label}s` : one;
     const entry = `<line x1="${left}" x2="${left + LEGEND_LINE}" y1="${LEGEND_ROW_Y}" y2="${LEGEND_ROW_Y}" stroke="${stroke}" ${attributes}/><text x="${left + LEGEND_LINE + 6}" y="${LEGEND_ROW_Y + 4}">${text}</text>`;
     left += LEGEND_LINE + 6 + text.length * CHARACTER_WIDTH + 18;
     return entry;

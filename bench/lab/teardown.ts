@@ -36,7 +36,8 @@ function kill(pid: number): void {
   }
 }
 
-function processesIn(namespaces: readonly string[]): number[] {
+/** Ids of the processes in these network namespaces. */
+export function processesIn(namespaces: readonly string[]): number[] {
   const wanted = new Set(namespaces.map((name) => linkTo(name)));
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
