@@ -32,10 +32,10 @@ const CHARACTER_WIDTH = 6.3;
 
 const STYLES: Record<Curve['kind'], { readonly stroke: string; readonly attributes: string; readonly label: string }> =
   {
-    plain: { stroke: COLOURS.ours, attributes: 'stroke-width="1.4" stroke-opacity="0.55"', label: 'receiver' },
-    'half uplink': { stroke: '#7a3fc4', attributes: 'stroke-width="1.8"', label: 'receiver with half the uplink' },
-    slow: { stroke: '#c9720a', attributes: 'stroke-width="1.8"', label: 'slow receiver' },
-    killed: { stroke: '#c8323c', attributes: 'stroke-width="1.8"', label: 'killed receiver' },
+    plain: { stroke: COLOURS.ours, attributes: 'stroke-width="1.4" stroke-opacity="0.55"', label: 'receivers' },
+    'half uplink': { stroke: '#7a3fc4', attributes: 'stroke-width="1.8"', label: 'half the uplink' },
+    slow: { stroke: '#c9720a', attributes: 'stroke-width="1.8"', label: 'slow' },
+    killed: { stroke: '#c8323c', attributes: 'stroke-width="1.8"', label: 'killed' },
     alone: { stroke: COLOURS.text, attributes: 'stroke-width="1.8" stroke-dasharray="6 4"', label: 'one alone' },
   };
 
@@ -89,7 +89,7 @@ function drawGrid({ x, y }: Scale, step: number, xMax: number, xTitle: string): 
   });
   const level = [0, 0.25, 0.5, 0.75, 1].map((share) => {
     const at = y(share).toFixed(1);
-    return `<line x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at}" y2="${at}" stroke="${COLOURS.grid}"/><text x="${LEFT - 8}" y="${Number(at) + 4}" text-anchor="end">$share * 100</text>`;
+    return `<line x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at}" y2="${at}" stroke="${COLOURS.grid}"/><text x="${LEFT - 8}" y="${Number(at) + 4}" text-anchor="end">${share * 100}</text>`;
   });
   const middle = (TOP + bottom) / 2;
   return [
@@ -144,7 +144,7 @@ function drawLegend(curves: readonly Curve[]): string {
     const own = curves.filter((curve) => curve.kind === kind);
     const end = own[0]?.points.at(-1)?.[0] ?? 0;
     const one = kind === 'slow' ? `${label}, whole at ${end.toFixed(1)} s` : label;
-    const text = own.length > 1 ? `${own.length} ${label}s` : one;
+    const text = own.length > 1 ? `${own.length} ${label}` : one;
     const entry = `<line x1="${left}" x2="${left + LEGEND_LINE}" y1="${LEGEND_ROW_Y}" y2="${LEGEND_ROW_Y}" stroke="${stroke}" ${attributes}/><text x="${left + LEGEND_LINE + 6}" y="${LEGEND_ROW_Y + 4}">${text}</text>`;
     left += LEGEND_LINE + 6 + text.length * CHARACTER_WIDTH + 18;
     return entry;
