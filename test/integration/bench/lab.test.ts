@@ -1,8 +1,9 @@
 /** The laboratory at a small scale: whether it and the swarm in it behave, not how fast they are. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, describe, expect, test } from 'vitest';
+import { haveSameBytes, writeRandomFile } from '../../../bench/lab/content.ts';
 import { labFolder, namespaceName, namespacesOf } from '../../../bench/lab/names.ts';
 import { parseLabOptions } from '../../../bench/lab/options.ts';
 import { whatIsMissing } from '../../../bench/lab/requirements.ts';
@@ -173,4 +174,16 @@ test('lab refuses a wrong command line with exit code 2 and says what it takes',
   const { exitCode, output } = await outcomeOf(startLab(['--slow-host', '2']));
   expect(exitCode).toBe(2);
   expect(output).toMatch(/--slow-host wants a share.*npm run lab -- \[options\]/s);
+});
+
+test('lab tells a file with one other byte from its source', async () => {
+  await using folder = await makeTemporaryFolder();
+  const [source, copy] = [folder.file('source'), folder.file('copy')];
+  await writeRandomFile(source, (9 << 20) + 5);
+  const bytes = readFileSync(source);
+  writeFileSync(copy, bytes);
+  expect(await haveSameBytes(source, copy)).toBe(true);
+  bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1);
+  writeFileSync(copy, bytes);
+  expect(await haveSameBytes(source, copy)).toBe(false);
 });
