@@ -6,7 +6,7 @@ import { isPowerOfTwo } from '../core/units.ts';
 import type { EtcdOptions } from '../metadata/etcd/etcd-address.ts';
 import { LOG_LEVELS, type LogLevel } from './line-logger.ts';
 import { OPTIONS, type OptionKey, type OptionSpec, VARIABLES, type VariableKey } from './options.ts';
-import { parseDurationMs, parseSizeBytes } from './quantities.ts';
+import { parseDurationMs, parseRateBytesPerSecond, parseSizeBytes } from './quantities.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -27,6 +27,9 @@ export interface Config {
   /** 0: any free one. */
   readonly dataPort: number;
   readonly peerPort: number;
+  /** Undefined: no limit. */
+  readonly maxUploadBytesPerSecond: number | undefined;
+  readonly maxDownloadBytesPerSecond: number | undefined;
   readonly maxShardSizeBytes: number;
   readonly timeoutMs: number | undefined;
   readonly json: boolean;
@@ -82,6 +85,8 @@ export function readConfig(raw: RawOptions, environment: Environment): Config {
     nicMatrix: map(text('nicMatrix'), readNicMatrix),
     dataPort: readPort(text('dataPort') ?? '0', '--data-port'),
     peerPort: readPort(text('peerPort') ?? '0', '--peer-port'),
+    maxUploadBytesPerSecond: map(text('maxUpload'), (value) => parseRateBytesPerSecond(value, '--max-upload')),
+    maxDownloadBytesPerSecond: map(text('maxDownload'), (value) => parseRateBytesPerSecond(value, '--max-download')),
     maxShardSizeBytes: readShardSizeBytes(text('shardSize') ?? SHARD_SIZE_DEFAULT),
     timeoutMs: map(text('timeout'), (value) => parseDurationMs(value, '--timeout')),
     json: isSet('json'),

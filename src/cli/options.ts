@@ -16,6 +16,8 @@ export type OptionKey =
   | 'nicMatrix'
   | 'dataPort'
   | 'peerPort'
+  | 'maxUpload'
+  | 'maxDownload'
   | 'shardSize'
   | 'timeout'
   | 'json'
@@ -84,6 +86,18 @@ export const OPTIONS: Readonly<Record<OptionKey, OptionSpec>> = {
     fallback: 'no log',
     variable: 'P2PSTORE_LOG_LEVEL',
   },
+  maxUpload: {
+    flags: '--max-upload <rate>',
+    summary: 'sends no more than this, over all objects and peers: 100MB/s, 1GiB/s or 800Mbit/s',
+    fallback: 'no limit',
+    variable: 'P2PSTORE_MAX_UPLOAD',
+  },
+  maxDownload: {
+    flags: '--max-download <rate>',
+    summary: 'takes no more than this, over all objects and peers: 100MB/s, 1GiB/s or 800Mbit/s',
+    fallback: 'no limit',
+    variable: 'P2PSTORE_MAX_DOWNLOAD',
+  },
   name: {
     flags: '--name <name>',
     summary: 'name to publish under; files of a folder become name/relative/path',
@@ -132,6 +146,9 @@ export const COMMON_OPTIONS: readonly OptionKey[] = [
 
 /** What commands that serve understand besides. Without variables: two processes cannot share a port. */
 export const PORT_OPTIONS: readonly OptionKey[] = ['dataPort', 'peerPort'];
+
+/** Of commands that move bytes. */
+export const RATE_OPTIONS: readonly OptionKey[] = ['maxUpload', 'maxDownload'];
 
 export type VariableKey = 'etcdUser' | 'etcdPassword' | 'etcdCa' | 'etcdCertificate' | 'etcdKey';
 

@@ -53,6 +53,28 @@ export function parseSizeBytes(text: string, argument: string): number {
 }
 
 /**
+ * Reads a rate: bytes a second as a size with or without `/s`, such as `100MB/s`, `1GiB/s`, `50m`; or bits a second, such as
+ * `800Mbit/s`, `10Gbit` or `10Gbps`, which count in 1000s.
+ *
+ * @returns Bytes a second, rounded, at least 1 and below 2^53.
+ * @throws P2P_INVALID_ARGUMENT Not a rate, or less than one byte a second.
+ */
+export function parseRateBytesPerSecond(text: string, argument: string): number {
+  const parts = split(text.trim().replace(/\/s$/i, ''));
+  const unitBytes = parts === undefined ? undefined : rateUnitBytes(parts.unit);
+  const bytes = parts === undefined || unitBytes === undefined ? Number.NaN : Math.round(parts.value * unitBytes);
+  if (!Number.isSafeInteger(bytes) || bytes < 1) {
+    throw invalid(argument, text, 'a rate above 0 such as 100MB/s, 1GiB/s or 800Mbit/s');
+  }
+  return bytes;
+}
+
+function rateUnitBytes(unit: string): number | undefined {
+  const [, prefix] = /^([kmgt]?)(?:bits?|bps)$/.exec(unit) ?? [];
+  return prefix === undefined ? SIZE_UNITS.get(unit) : 1000 ** ['', 'k', 'm', 'g', 't'].indexOf(prefix) / 8;
+}
+
+/**
  * Reads a duration such as `60s`, `5m`, `250ms`, `1h`; a bare number counts seconds.
  *
  * @returns Milliseconds in [1, 2^31).

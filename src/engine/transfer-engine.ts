@@ -46,7 +46,7 @@ export interface TransferEngineOptions {
   /** Time without a byte from a peer that owes some before its connection counts as dead. Default 5,000 ms. */
   readonly stallTimeoutMs?: number | undefined;
   /**
-   * Payload bytes a second that leave through the data plane, over all peers: any number above 0. In any second at most 5 %
+   * Payload bytes a second that leave through the data plane, over all peers: any number above 0. In any three seconds at most 5 %
    * more pass. Registrations that are read at once get equal parts, see `flow` of {@link RegisterMemoryOptions}. Default: no limit.
    */
   readonly maxUploadBytesPerSecond?: number | undefined;

@@ -48,7 +48,8 @@ export class MemoryRegistrations {
    */
   async acquire(ranges: readonly MemoryRange[], options: AcquireOptions): Promise<Registration> {
     const held = ranges.filter(({ lengthBytes }) => lengthBytes > 0);
-    const results = await Promise.allSettled(held.map((range) => this.#acquireOne(range, options)));
+    const flow = held[0]?.address ?? 0; // one part of the rate limits for all of an object
+    const results = await Promise.allSettled(held.map((range) => this.#acquireOne(range, flow, options)));
     const entries = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     let released: Promise<void> | undefined;
     const release = (): Promise<void> => {
@@ -66,7 +67,11 @@ export class MemoryRegistrations {
     return { allowSharing, release };
   }
 
-  async #acquireOne({ address, lengthBytes }: MemoryRange, options: AcquireOptions): Promise<[number, Entry]> {
+  async #acquireOne(
+    { address, lengthBytes }: MemoryRange,
+    flow: number,
+    options: AcquireOptions,
+  ): Promise<[number, Entry]> {
     for (;;) {
       const known = this.#entries.get(address);
       if (known === undefined) break;
@@ -75,7 +80,7 @@ export class MemoryRegistrations {
     }
     const { location, isExclusive } = options;
     // Source records list the memory; the descriptor of the segment would be written anew for each of its buffers.
-    const rights = { remoteAccess: 'read', isListed: false } as const;
+    const rights = { remoteAccess: 'read', isListed: false, flow } as const;
     const registered = this.#engine.registerLocalMemory(address, lengthBytes, location, rights);
     const entry: Entry = { lengthBytes, users: 1, isExclusive, registered, unregistered: undefined };
     this.#entries.set(address, entry);

@@ -7,7 +7,7 @@ import { OutputFolder } from '../../store/folder/output-folder.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { openDeadline } from '../deadline.ts';
 import { ExitCode } from '../exit-code.ts';
-import { COMMON_OPTIONS, PORT_OPTIONS } from '../options.ts';
+import { COMMON_OPTIONS, PORT_OPTIONS, RATE_OPTIONS } from '../options.ts';
 import { type PullItem, planPull, type RemoteObject } from '../pull-plan.ts';
 import { PullProgress } from '../pull-progress.ts';
 import { formatBytes, formatCount, formatRate, formatSeconds } from '../quantities.ts';
@@ -27,7 +27,7 @@ export const getCommand: Command = {
     'While it pulls, and after that with --seed, it serves what it has to others. ' +
     'With --wait it may be started before the object is published.',
   operands: [{ form: '<name>', summary: 'object; folder or prefix when it ends in /' }],
-  options: [...COMMON_OPTIONS, ...PORT_OPTIONS, 'output', 'wait', 'seed', 'verify', 'untilStdinEnds'],
+  options: [...COMMON_OPTIONS, ...PORT_OPTIONS, ...RATE_OPTIONS, 'output', 'wait', 'seed', 'verify', 'untilStdinEnds'],
   requiredOptions: ['output'],
   examples: [
     { line: 'p2pstore get model.safetensors --output ./model.safetensors', summary: 'One file' },

@@ -2,7 +2,7 @@ import { forEachBounded } from '../../core/bounded.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { openDeadline } from '../deadline.ts';
 import { ExitCode } from '../exit-code.ts';
-import { COMMON_OPTIONS, PORT_OPTIONS } from '../options.ts';
+import { COMMON_OPTIONS, PORT_OPTIONS, RATE_OPTIONS } from '../options.ts';
 import { type PublishItem, planPublish } from '../publish-plan.ts';
 import { formatBytes, formatCount, formatSeconds } from '../quantities.ts';
 import { serveUntilInterrupted } from '../serving.ts';
@@ -18,7 +18,7 @@ export const publishCommand: Command = {
     'Maps files into memory, without a copy, and serves them under a name until SIGINT or SIGTERM; then nothing of them stays listed. ' +
     'A file becomes one object, and so does a folder, whose name ends in /. Links are followed; files of a folder below 256 KiB are copied into memory.',
   operands: [{ form: '<path...>', summary: 'files and folders to serve' }],
-  options: [...COMMON_OPTIONS, ...PORT_OPTIONS, 'name', 'force', 'verify', 'untilStdinEnds'],
+  options: [...COMMON_OPTIONS, ...PORT_OPTIONS, ...RATE_OPTIONS, 'name', 'force', 'verify', 'untilStdinEnds'],
   examples: [
     { line: 'p2pstore publish model.safetensors', summary: 'One file, to other terminals of this machine' },
     {

@@ -4,7 +4,7 @@
  *
  * When may the next bytes go? Two clocks each say until when the bytes granted so far are paid for. The sustained one runs at
  * the limit and lets up to {@link CATCH_UP_MS} be made up for, as timers come late. The short one runs {@link HEADROOM} above
- * the limit and saves up no more than {@link BURST_MS}; so whatever has to be made up for, no second passes more
+ * the limit and saves up no more than {@link BURST_MS}; so whatever has to be made up for, no three seconds pass more
  * than 5 % above the limit.
  *
  * Whose bytes are they? Start-time fair queueing: the bytes of a flow start, in virtual time, where those before them ended,
@@ -23,7 +23,7 @@ export interface RateLimit {
 
 const CATCH_UP_MS = 500;
 const HEADROOM = 1.02;
-const BURST_MS = 25;
+const BURST_MS = 80;
 /** Who asks for nothing this long is not late, but idle: there is nothing to make up for. */
 const IDLE_MS = 250;
 /** A flow that was told to wait and does not come back, as its transfer was canceled, holds the others up no longer than this. */

@@ -46,6 +46,17 @@ describe('readConfig', () => {
     expect(readConfig({}, environment).metadataUri).toBe('etcd://a:1');
   });
 
+  test('reads rate limits from flags and variables', () => {
+    expect(readConfig({}, {})).toMatchObject({
+      maxUploadBytesPerSecond: undefined,
+      maxDownloadBytesPerSecond: undefined,
+    });
+    expect(readConfig({ maxUpload: '100MB/s' }, { P2PSTORE_MAX_DOWNLOAD: '800Mbit/s' })).toMatchObject({
+      maxUploadBytesPerSecond: 100_000_000,
+      maxDownloadBytesPerSecond: 100_000_000,
+    });
+  });
+
   test('names the segment by an address that others reach when the metadata is shared', () => {
     const outside = Object.values(os.networkInterfaces())
       .flatMap((list) => list ?? [])
@@ -83,6 +94,8 @@ describe('readConfig', () => {
     ['peerPort', '-1', '--peer-port'],
     ['peerPort', '7e3', '--peer-port'],
     ['interval', '0s', '--interval'],
+    ['maxUpload', '0', '--max-upload'],
+    ['maxDownload', 'fast', '--max-download'],
     ['peers', '0', '--peers'],
     ['peers', '17', '--peers'],
     ['peers', '1.5', '--peers'],

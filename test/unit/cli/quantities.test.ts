@@ -5,6 +5,7 @@ import {
   formatRate,
   formatSeconds,
   parseDurationMs,
+  parseRateBytesPerSecond,
   parseSizeBytes,
 } from '../../../src/cli/quantities.ts';
 
@@ -49,6 +50,28 @@ describe('parseDurationMs', () => {
   test.each(['', '0', '0.1ms', '-5s', '5 minutes', '600h', 's'])('refuses "%s"', (text) => {
     expect(() => parseDurationMs(text, '--timeout')).toThrow(invalid('--timeout'));
   });
+});
+
+describe('parseRateBytesPerSecond', () => {
+  test.each([
+    ['4096', 4096],
+    ['100MB/s', 100_000_000],
+    ['1GiB/s', 1024 ** 3],
+    ['1.5m', 1.5 * 1024 ** 2],
+    ['800Mbit/s', 100_000_000],
+    ['10 Gbit', 1_250_000_000],
+    ['2.5Gbps', 312_500_000],
+    ['9bits/s', 1],
+  ])('reads %s as %d bytes a second', (text, bytes) => {
+    expect(parseRateBytesPerSecond(text, '--max-upload')).toBe(bytes);
+  });
+
+  test.each(['', '0', '0MB/s', '1bit', '-1', 'MB/s', '100MB/m', '1Mibit', '100 MB per s', 'Infinity', '99999999TB'])(
+    'refuses "%s"',
+    (text) => {
+      expect(() => parseRateBytesPerSecond(text, '--max-upload')).toThrow(invalid('--max-upload'));
+    },
+  );
 });
 
 describe('formatBytes', () => {
