@@ -114,6 +114,11 @@ export class LocalObject {
   complete(): void {
     this.#registration.allowSharing();
     this.source = { ...this.source, isComplete: true };
+    this.completeRecord();
+  }
+
+  /** Takes the root into the record, if all digests are known. */
+  completeRecord(): void {
     const root = this.shared.rootHex;
     if (root !== undefined) this.record = { ...this.record, digest: { ...this.record.digest, root } };
   }

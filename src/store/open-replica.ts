@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { abortable } from '../core/abort.ts';
+import { abortable, sleep } from '../core/abort.ts';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { ANY_LOCATION } from '../engine/nic-priority-matrix.ts';
 import type { ResolvedMemory } from '../memory/resolve-memory.ts';
@@ -13,6 +13,12 @@ import type { FoundObject } from './object-reader.ts';
 import type { ObjectRecord } from './records.ts';
 import { SourceWatch } from './source-watch.ts';
 import type { StoreParts } from './store-parts.ts';
+
+/**
+ * How long the gold source has to write its digest root before a receiver does. By chance, so that one of many receivers is
+ * first and the others see it; well below the time after which a pull gives up on missing digests.
+ */
+const ROOT_WAIT_MS = { min: 500, spread: 1_500 };
 
 /** Where a replica goes. */
 export interface ReplicaTarget {
@@ -80,6 +86,24 @@ export async function openReplica(parts: StoreParts, request: ReplicaRequest): P
   }
 }
 
+/** Resolves when every digest of the object is known. */
+async function rootKnown(shared: SharedObject, signal: AbortSignal): Promise<void> {
+  if (shared.root !== undefined) return;
+  let unsubscribe = (): void => {};
+  try {
+    await abortable(
+      new Promise<void>((resolve) => {
+        unsubscribe = shared.subscribe(({ kind }) => {
+          if (kind === 'root') resolve();
+        });
+      }),
+      signal,
+    );
+  } finally {
+    unsubscribe();
+  }
+}
+
 /** One pull, from the first record to the last. */
 class Pull {
   /** Settles when nothing writes the first record any more. */
@@ -96,8 +120,8 @@ class Pull {
   }
 
   async run(): Promise<DownloadResult> {
-    const { name, verify, onProgress } = this.#request;
-    const { metadata, reader, directory, engine, peerClient, segmentName } = this.#parts;
+    const { name } = this.#request;
+    const { metadata, reader, directory, segmentName } = this.#parts;
     const { generation } = this.#local.record;
     const signal = AbortSignal.any([this.#request.signal, this.#superseded.signal]);
     setMaxListeners(0, signal); // each piece in flight listens
@@ -108,7 +132,20 @@ class Pull {
     this.published = directory.putSource({ name, object: this.#local.record, source: this.#local.source }, { signal });
     await abortable(this.published, signal);
     this.#local.isListed = true;
-    return await downloadObject({
+    const ended = new AbortController();
+    const completing = this.#completeRecord(sources, ended.signal);
+    try {
+      return await this.#download(sources, signal);
+    } finally {
+      ended.abort();
+      await completing;
+    }
+  }
+
+  #download(sources: SourceWatch, signal: AbortSignal): Promise<DownloadResult> {
+    const { verify, onProgress } = this.#request;
+    const { engine, peerClient, logger } = this.#parts;
+    return downloadObject({
       object: this.#local.shared,
       digester: this.#local.digester,
       engine,
@@ -118,8 +155,25 @@ class Pull {
       digestRoot: () => sources.digestRoot,
       signal,
       onProgress,
-      logger: this.#parts.logger,
+      logger,
     });
+  }
+
+  /**
+   * Writes the digest root into the object record when the gold source, which told all digests, does not: it may have died
+   * just before. Without the root those who come later could believe no replica.
+   */
+  async #completeRecord(sources: SourceWatch, ended: AbortSignal): Promise<void> {
+    const { name, shared } = this.#local;
+    try {
+      await rootKnown(shared, ended);
+      await sleep(ROOT_WAIT_MS.min + Math.random() * ROOT_WAIT_MS.spread, ended);
+      if (sources.digestRoot !== undefined) return;
+      this.#local.completeRecord();
+      await abortable(this.#parts.sync.put(this.#local), ended);
+    } catch (error) {
+      if (!ended.aborted) this.#parts.logger.warn({ name, error }, 'digest root not published yet');
+    }
   }
 
   /** The bytes are all there: a metadata store that is away for a while must not take that back. */
