@@ -29,18 +29,18 @@ export function planPull(name: string, objects: readonly RemoteObject[]): PullIt
   if (!name.endsWith('/')) {
     return exact === undefined ? [] : [itemOf(exact, fileNameOf(name))];
   }
-  if (exact?.files !== undefined) return [itemOf(exact, '/')];
-  const items = objects.map((object) => itemOf(object, object.name.slice(name.length) || '/'));
+  if (exact?.files !== undefined) return [itemOf(exact, '')];
+  const items = objects.map((object) => itemOf(object, object.name.slice(name.length)));
   const conflict = findConflict(items);
   if (conflict !== undefined) throw refused(conflict.item.name, conflict.state);
   return items;
 }
 
-/** @param place - Below the output folder; a folder's ends in `/`. */
+/** @param place - Below the output folder; that of a folder ends in `/`, or is empty for the output folder itself. */
 function itemOf({ name, totalSize, files }: RemoteObject, place: string): PullItem {
-  const kind = place.endsWith('/') ? 'folder' : 'file';
+  const kind = place === '' || place.endsWith('/') ? 'folder' : 'file';
   const relativePath = kind === 'folder' ? place.slice(0, -1) : place;
-  const problem = place === '/' ? undefined : problemOfPath(relativePath);
+  const problem = place === '' ? undefined : problemOfPath(relativePath);
   if (problem !== undefined) throw refused(name, problem);
   const isEmptyFolder = kind === 'folder' && files === undefined;
   if (isEmptyFolder && totalSize > 0) throw refused(name, `it names a folder but has ${totalSize} bytes`);

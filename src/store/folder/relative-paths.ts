@@ -14,7 +14,7 @@ export interface PathItem {
 const PATH_MAX_BYTES = 4_096;
 const PART_MAX_BYTES = 255;
 /** Folders that the paths of one pull may need: a short text can name very many. */
-const FOLDERS_MAX = 1_000_000;
+const FOLDERS_MAX = 200_000;
 
 /** @returns What is wrong with a path; undefined when it can go below an output folder. */
 export function problemOfPath(relativePath: string): string | undefined {

@@ -25,13 +25,12 @@ describe('p2pstore', () => {
   const run = (...args: string[]) => runCli([...args, '--metadata', metadataUri]);
   const filesIn = (name: string): Promise<string[]> => fs.readdir(folder.file(name), { recursive: true });
 
-  /** Publishes `model`, one file, or `set/`, a folder of two. */
+  /** Publishes `model`, one file, or two files below `set/`. */
   async function publish(name: 'model' | 'set', bytes = 2 * MIB): Promise<CliProcess> {
+    const files = (name === 'set' ? ['set/a', 'set/b'] : ['model']).map((file) => folder.file(file));
     if (name === 'set') await fs.mkdir(folder.file('set'));
-    for (const file of name === 'set' ? ['set/a', 'set/b'] : ['model']) {
-      await fs.writeFile(folder.file(file), randomBytes(bytes));
-    }
-    const publisher = start('publish', folder.file(name), '--json');
+    for (const file of files) await fs.writeFile(file, randomBytes(bytes));
+    const publisher = start('publish', ...files, ...(name === 'set' ? ['--name', 'set'] : []), '--json');
     await publisher.event('serving');
     return publisher;
   }

@@ -60,6 +60,7 @@ describe('p2pstore', () => {
       bytesPerSecond: expect.any(Number),
       sources: 1,
       objects: 1,
+      files: 1,
       from: [{ segment: serving['segment'], role: 'gold', bytes: content.length }],
     });
     expect((await fs.readFile(folder.file('copy.bin'))).equals(content)).toBe(true);
@@ -86,17 +87,40 @@ describe('p2pstore', () => {
     for (let index = 0; index < 40; index += 1) await writeRandom(`in/many/${index}`, index);
     await using publisher = start('publish', folder.file('in'), '--name', 'set', '--json');
     await publisher.event('serving');
-    expect(publisher.events.filter(({ event }) => event === 'registered')).toHaveLength(45);
+    expect(publisher.events.filter(({ event }) => event === 'registered')).toMatchObject([{ name: 'set/', files: 44 }]);
 
     const { exitCode, stderr, events } = await run('get', 'set/', '--output', folder.file('out'), '--json');
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
-    expect(events.at(-1)).toMatchObject({ event: 'complete', name: 'set/', objects: 45 });
+    expect(events.at(-1)).toMatchObject({ event: 'complete', name: 'set/', objects: 1, files: 44 });
     execFileSync('diff', ['-r', folder.file('in'), folder.file('out')]);
     expect((await fs.readdir(folder.file('out'))).some((name) => name.startsWith('.'))).toBe(false);
 
     const missing = await run('get', 'set', '--output', folder.file('other'));
     expect(missing.exitCode).toBe(3);
-    expect(missing.stderr).toContain('45 objects below "set/"');
+    expect(missing.stderr).toContain('there is a folder "set/"');
+    const part = await run('get', 'set/sub/empty', '--output', folder.file('other'));
+    expect(part.exitCode).toBe(3);
+    expect(part.stderr).toContain('part of the folder "set/"');
+    expect((await run('list', '--json')).events).toMatchObject([{ name: 'set/', sources: 1 }]);
+  });
+
+  test('files and folders that were published below one name come back together', async () => {
+    await writeRandom('in/a.bin', MIB);
+    await writeRandom('in/d/sub/b.bin', 1000);
+    await writeRandom('in/e/c.bin', MIB);
+    await using publisher = start(
+      'publish',
+      ...['a.bin', 'd', 'e'].map((part) => folder.file(`in/${part}`)),
+      '--name',
+      'set',
+    );
+    await publisher.says('get set/ ');
+    await writeRandom('out/d/mine', 10);
+    const { exitCode, stderr, events } = await run('get', 'set/', '--output', folder.file('out'), '--json');
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+    expect(events.at(-1)).toMatchObject({ event: 'complete', objects: 3, files: 3 });
+    await fs.rename(folder.file('out/d/mine'), folder.file('mine'));
+    execFileSync('diff', ['-r', folder.file('in'), folder.file('out')]);
   });
 
   test('get goes on serving with --seed, also when the publisher is gone', async () => {
