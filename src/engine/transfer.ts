@@ -20,7 +20,7 @@ export interface TransferRequest {
 export interface Task {
   readonly request: TransferRequest;
   readonly status: TaskStatus;
-  /** Bytes whose transfer has finished; equals the length once COMPLETED. */
+  /** Bytes that have been moved so far, looked at now and then; equals the length once COMPLETED. */
   readonly transferredBytes: number;
   /** Why the status is INVALID, TIMEOUT or FAILED. */
   readonly error: P2PStoreError | undefined;

@@ -10,7 +10,7 @@ export interface TransportRequest {
   readonly remoteAddress: number;
   /** At least 1. */
   readonly lengthBytes: number;
-  /** Bytes that have been moved since the last call; may be asked for again after a failed connection. */
+  /** Bytes that have been moved since the last call; all of them once it is done. */
   onProgress(bytes: number): void;
   /**
    * Called once, when nothing touches the local memory any more.

@@ -172,6 +172,22 @@ describe('rate limits of the TransferEngine', { retry: 2 }, () => {
     await batch.done;
   });
 
+  test('let a client see the bytes of one slice come', async () => {
+    const [client, server] = [await open(), await open({ maxUploadBytesPerSecond: LIMIT / 10 })];
+    const [local, remote] = [await memoryOf(client, 0), await memoryOf(server, 7)];
+    const segment = await client.openSegment(server.segmentName);
+    const remoteAddress = remote.address;
+    const batch = start({ client, segment, local, remoteAddress, requestBytes: OBJECT_BYTES });
+    const seen = new Set<number>();
+    await eventually('progress within the first slices', () => {
+      seen.add(movedBytes(batch));
+      return seen.size > 3;
+    });
+    expect(Math.max(...seen)).toBeLessThan(4 * MIB);
+    batch.cancel();
+    expect(await outcomeOf(batch.done)).toMatchObject({ name: 'AbortError' });
+  });
+
   test('let go of a canceled transfer at once, and give its part to the others', async () => {
     const [client, server] = [await open(download), await open()];
     const segment = await client.openSegment(server.segmentName);

@@ -45,6 +45,8 @@ export interface ClientContext {
   readonly download: Pacer | undefined;
   onConnected(connection: ClientConnection): void;
   onSettled(requestId: number, outcome: Outcome): void;
+  /** Of a READ that takes long. */
+  onProgress(requestId: number, payloadBytes: number): void;
   onAnswered(connection: ClientConnection): void;
   onClosed(connection: ClientConnection, reason: string, end: ConnectionEnd): void;
 }
@@ -377,6 +379,7 @@ export class ClientConnection implements Channel {
   }
 
   checkDeadlines(nowMs: number): void {
+    this.#tellProgress();
     if (this.#upload?.isParked === true) this.#noteProgress(); // it is us who wait
     const silentMs = nowMs - this.#lastProgressMs;
     const { connectTimeoutMs, stallTimeoutMs } = this.#context;
@@ -387,6 +390,14 @@ export class ClientConnection implements Channel {
       if (!this.#isProbed) this.#probe();
       else if (silentMs > stallTimeoutMs) this.close(`no byte for ${stallTimeoutMs} ms`, 'stalled');
     }
+  }
+
+  /** Slices that come slowly, as under a limit, must not look like ones that do not come. */
+  #tellProgress(): void {
+    const [head] = this.#awaiting;
+    if (head === undefined || head.isCanceled || head.receivedPayloadBytes <= head.toldBytes) return;
+    head.toldBytes = head.receivedPayloadBytes;
+    this.#context.onProgress(head.id, head.toldBytes);
   }
 
   #probe(): void {

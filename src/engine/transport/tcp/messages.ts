@@ -56,6 +56,8 @@ export interface SettledMessage {
 
 export type FromWorker =
   | SettledMessage
+  /** Payload of a READ that has come so far, told now and then while it takes long. */
+  | { readonly kind: 'progress'; readonly requestId: number; readonly payloadBytes: number }
   | { readonly kind: 'answer'; readonly callId: number; readonly port?: number; readonly error?: string }
   | { readonly kind: 'connected'; readonly connectionId: number }
   /** The first byte from the peer. */

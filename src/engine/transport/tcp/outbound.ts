@@ -33,6 +33,7 @@ export class Outbound {
       sink: this.#sink,
       onConnected: ({ id }) => options.post({ kind: 'connected', connectionId: id }),
       onSettled: (requestId, outcome) => this.#settle(requestId, outcome),
+      onProgress: (requestId, payloadBytes) => options.post({ kind: 'progress', requestId, payloadBytes }),
       onAnswered: ({ id }) => options.post({ kind: 'answered', connectionId: id }),
       onClosed: ({ id }, reason, end) => {
         this.#connections.delete(id);

@@ -20,6 +20,8 @@ export class PendingRequest {
   #statusBytes = 0;
   #payloadBytes = 0;
   isCanceled = false;
+  /** Payload that has been told of. */
+  toldBytes = 0;
 
   constructor(request: ClientRequest, version: FramingVersion) {
     this.request = request;
@@ -55,6 +57,10 @@ export class PendingRequest {
 
   get answerLeftBytes(): number {
     return this.statusLeftBytes + this.payloadLeftBytes;
+  }
+
+  get receivedPayloadBytes(): number {
+    return this.#payloadBytes;
   }
 
   get receivedStatusBytes(): number {

@@ -26,7 +26,15 @@ export class RequestProgress {
     const slices: Slice[] = [];
     for (let offset = 0; offset < request.lengthBytes; offset += sliceBytes) {
       const lengthBytes = Math.min(sliceBytes, request.lengthBytes - offset);
-      slices.push({ id: nextId(), progress: this, offset, lengthBytes, failures: 0, connection: undefined });
+      slices.push({
+        id: nextId(),
+        progress: this,
+        offset,
+        lengthBytes,
+        failures: 0,
+        toldBytes: 0,
+        connection: undefined,
+      });
     }
     this.slices = slices;
     this.#unsettled = slices.length;
@@ -40,9 +48,16 @@ export class RequestProgress {
     return this.#error !== undefined;
   }
 
+  /** Tells how much of a slice is here. One that is asked for again tells only what goes beyond the first time. */
+  note(slice: Slice, bytes: number): void {
+    if (bytes <= slice.toldBytes) return;
+    this.request.onProgress(bytes - slice.toldBytes);
+    slice.toldBytes = bytes;
+  }
+
   /** Counts one slice as ended; the first error is the request's. The last slice settles it. */
   settle(slice: Slice, error?: P2PStoreError | 'canceled'): void {
-    if (error === undefined) this.request.onProgress(slice.lengthBytes);
+    if (error === undefined) this.note(slice, slice.lengthBytes);
     else this.#error ??= error;
     this.#unsettled -= 1;
     this.#onSliceSettled(slice);
@@ -58,5 +73,7 @@ export interface Slice {
   readonly lengthBytes: number;
   /** Connections that ended while this slice was being served. */
   failures: number;
+  /** How much of it the request was told. */
+  toldBytes: number;
   connection: PeerConnection | undefined;
 }

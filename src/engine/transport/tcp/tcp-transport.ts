@@ -205,6 +205,11 @@ export class TcpTransport implements Transport {
       case 'settled':
         this.#onSettled(message.packed);
         break;
+      case 'progress': {
+        const slice = this.#slices.get(message.requestId)?.slice;
+        slice?.progress.note(slice, message.payloadBytes);
+        break;
+      }
       case 'connected': {
         const entry = this.#connections.get(message.connectionId);
         entry?.peer.onConnected(entry.connection);

@@ -65,6 +65,15 @@ describe('RequestProgress', () => {
     expect(progress.isSettled).toBe(true);
   });
 
+  test('tells of bytes as they come, each once, also when a slice is asked for again', () => {
+    const { progress, moved } = start(10, 10);
+    const [slice] = progress.slices;
+    if (slice === undefined) throw new Error('a slice is wanted');
+    for (const bytes of [4, 6, 2, 6, 7]) progress.note(slice, bytes);
+    progress.settle(slice);
+    expect(moved).toEqual([4, 2, 1, 3]);
+  });
+
   test('keeps the first error, and waits for the other slices all the same', () => {
     const { progress, outcomes, moved } = start(10, 4);
     const [first, second, third] = progress.slices;
