@@ -100,7 +100,7 @@ export const OPTIONS: Readonly<Record<OptionKey, OptionSpec>> = {
   },
   name: {
     flags: '--name <name>',
-    summary: 'name to publish under; files of a folder become name/relative/path',
+    summary: 'name to publish under; that of a folder ends in /, and several paths go below it',
     fallback: 'the last part of the path',
   },
   force: { flags: '--force', summary: 'publishes even over a name that is live' },
