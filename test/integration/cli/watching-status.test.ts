@@ -32,7 +32,16 @@ describe('p2pstore status --watch', () => {
     const alone = await statusWith('the gold source alone', ({ sources }) => sources === 1);
     expect(alone['list']).toMatchObject([{ segment: gold, role: 'gold', bytes: content.length, from: [] }]);
 
-    await using seeder = start('get', 'model', '--output', folder.file('copy'), '--seed', '--json');
+    const get = ['get', 'model', '--output', folder.file('copy'), '--seed', '--json'];
+    await using seeder = start(...get, '--max-download', '1MB/s');
+    const pulling = await statusWith('bytes on their way', ({ bytesPerSecond }) => Number(bytesPerSecond) > 0);
+    expect(pulling).toMatchObject({
+      goldBytesPerSecond: pulling['bytesPerSecond'],
+      list: [
+        { segment: gold, sentBytesPerSecond: pulling['bytesPerSecond'] },
+        { role: 'replica', bytesPerSecond: pulling['bytesPerSecond'], from: [{ segment: gold, role: 'gold' }] },
+      ],
+    });
     const { segment: replica } = await seeder.event('serving');
     const both = await statusWith('two complete sources', ({ complete }) => complete === 2);
     expect(both).toMatchObject({
