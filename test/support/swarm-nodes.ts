@@ -1,5 +1,5 @@
 import { DigestPool } from '../../src/digest/digest-pool.ts';
-import type { TransferEngine } from '../../src/engine/transfer-engine.ts';
+import type { TransferEngine, TransferEngineOptions } from '../../src/engine/transfer-engine.ts';
 import type { MemoryRange } from '../../src/memory/memory-range.ts';
 import { digestGold } from '../../src/swarm/digest-gold.ts';
 import type { DownloadInput } from '../../src/swarm/download-input.ts';
@@ -85,8 +85,9 @@ export class SwarmNode implements AsyncDisposable {
     layout: ObjectLayout,
     role: 'gold' | 'replica',
     sizes: readonly (number | MemoryRange)[] = [layout.totalSize],
+    engineOptions: Partial<TransferEngineOptions> = {},
   ): Promise<SwarmNode> {
-    const engine = await openEngine();
+    const engine = await openEngine(engineOptions);
     const peers = await PeerService.open({ host: '127.0.0.1' });
     const memory = allocateBytes(Math.max(layout.totalSize, 1));
     let address = Number(memory.address);

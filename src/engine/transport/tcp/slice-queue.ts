@@ -1,12 +1,18 @@
-import type { Slice } from './slice.ts';
+import type { RequestProgress, Slice } from './slice.ts';
+
+/** Slices of one request, in order. */
+type Run = Slice[];
+
+/** The flow of everything when there is no limit. */
+const UNLIMITED = 0;
 
 /**
- * Slices of one peer that no connection has taken yet. First come, first served within a flow; the flow with the least bytes
- * under way goes first, so that under a download limit every object has work in the I/O workers, which share it out.
- * Without a limit all slices are of one flow.
+ * Slices of one peer that no connection has taken yet. Without a limit they are all of one flow: first come, first served.
+ * Under a download limit the flow with the least bytes under way goes first, so that every object has work in the I/O workers,
+ * which share it out; and the requests of a flow take turns, so that each is seen to make headway however long it takes.
  */
 export class SliceQueue {
-  readonly #lines = new Map<number, Slice[]>();
+  readonly #lines = new Map<number, Run[]>();
   readonly #takenBytes = new Map<number, number>();
   #length = 0;
   #bytes = 0;
@@ -20,17 +26,20 @@ export class SliceQueue {
   }
 
   push(slice: Slice): void {
-    this.#lineOf(slice).push(slice);
+    const line = this.#lineOf(slice.progress);
+    const last = line.at(-1);
+    if (last?.[0]?.progress === slice.progress) last.push(slice);
+    else line.push([slice]);
     this.#count(slice, 1);
   }
 
   /** Puts a slice that was taken in front of all others of its flow. */
   unshift(slice: Slice): void {
-    this.#lineOf(slice).unshift(slice);
+    this.#lineOf(slice.progress).unshift([slice]);
     this.#count(slice, 1);
   }
 
-  #lineOf({ progress: { flow } }: Slice): Slice[] {
+  #lineOf({ flow }: RequestProgress): Run[] {
     const line = this.#lines.get(flow) ?? [];
     this.#lines.set(flow, line);
     return line;
@@ -43,18 +52,27 @@ export class SliceQueue {
 
   /** The next one goes to a connection. */
   take(): Slice | undefined {
-    let best: Slice[] | undefined;
-    let flow = 0;
+    let flow: number | undefined;
     let least = Number.POSITIVE_INFINITY;
-    for (const [candidate, line] of this.#lines) {
+    for (const candidate of this.#lines.keys()) {
       const takenBytes = this.#takenBytes.get(candidate) ?? 0;
-      if (takenBytes < least) [best, flow, least] = [line, candidate, takenBytes];
+      if (takenBytes < least) [flow, least] = [candidate, takenBytes];
     }
-    const slice = best?.shift();
-    if (slice === undefined) return undefined;
-    if (best?.length === 0) this.#lines.delete(flow);
+    const slice = flow === undefined ? undefined : this.#takeOf(flow);
+    if (flow === undefined || slice === undefined) return undefined;
     this.#takenBytes.set(flow, least + slice.lengthBytes);
     this.#count(slice, -1);
+    return slice;
+  }
+
+  #takeOf(flow: number): Slice | undefined {
+    const line = this.#lines.get(flow);
+    const [run] = line ?? [];
+    const slice = run?.shift();
+    if (line === undefined || run === undefined) return undefined;
+    if (run.length === 0 || flow !== UNLIMITED) line.shift();
+    if (run.length > 0 && flow !== UNLIMITED) line.push(run);
+    if (line.length === 0) this.#lines.delete(flow);
     return slice;
   }
 
@@ -69,9 +87,8 @@ export class SliceQueue {
   remove(slices: ReadonlySet<Slice>): Slice[] {
     const removed: Slice[] = [];
     for (const [flow, line] of this.#lines) {
-      const kept = line.filter((slice) => !slices.has(slice));
-      if (kept.length === line.length) continue;
-      removed.push(...line.filter((slice) => slices.has(slice)));
+      removed.push(...line.flatMap((run) => run.filter((slice) => slices.has(slice))));
+      const kept = line.map((run) => run.filter((slice) => !slices.has(slice))).filter((run) => run.length > 0);
       if (kept.length > 0) this.#lines.set(flow, kept);
       else this.#lines.delete(flow);
     }
@@ -81,7 +98,7 @@ export class SliceQueue {
 
   /** Takes out all. */
   clear(): Slice[] {
-    const all = [...this.#lines.values()].flat();
+    const all = [...this.#lines.values()].flat(2);
     this.#lines.clear();
     this.#length = 0;
     this.#bytes = 0;

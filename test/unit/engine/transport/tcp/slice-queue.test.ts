@@ -47,6 +47,15 @@ describe('SliceQueue', () => {
     expect(takeIds(4).filter((id) => (id ?? 0) >= 200)).toHaveLength(2);
   });
 
+  test('lets the requests of a flow take turns, and those of no flow none', () => {
+    push(slicesOf(1, 2));
+    push(slicesOf(1, 2).map((slice) => ({ ...slice, id: slice.id + 50 })));
+    expect(takeIds(4)).toEqual([100, 150, 101, 151]);
+    push(slicesOf(0, 2));
+    push(slicesOf(0, 2).map((slice) => ({ ...slice, id: slice.id + 50 })));
+    expect(takeIds(4)).toEqual([0, 1, 50, 51]);
+  });
+
   test('counts what has come back as not under way', () => {
     const slices = slicesOf(1, 3);
     push(slices);
