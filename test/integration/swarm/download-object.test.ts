@@ -82,7 +82,8 @@ describe('downloadObject()', () => {
     await eventually('bytes to come', () => (receiver.object.progress?.bytesPerSecond ?? 0) > 0);
     const rest = await eventually('nothing to come', () => {
       const progress = receiver.object.progress;
-      return progress !== undefined && progress.bytesDone > 0 && progress.bytesPerSecond === 0 && progress;
+      const isStill = progress !== undefined && progress.bytesDone > 0 && progress.bytesPerSecond === 0;
+      return isStill ? progress : undefined;
     });
     expect(rest.sources).toEqual([{ segment: gold.segment, role: 'gold', bytes: rest.bytesDone, bytesPerSecond: 0 }]);
     isOpen = true;
