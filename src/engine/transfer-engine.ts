@@ -71,6 +71,8 @@ export class TransferEngine implements AsyncDisposable {
   /** Host name or address that peers dial. */
   readonly host: string;
   readonly nicPriorityMatrix: NicPriorityMatrix | undefined;
+  /** The limit that it was opened with; undefined: none. */
+  readonly maxDownloadBytesPerSecond: number | undefined;
   readonly #gate = new Gate('transfer engine');
   readonly #transport: TcpTransport;
   readonly #directory: SegmentDirectory;
@@ -86,6 +88,7 @@ export class TransferEngine implements AsyncDisposable {
     readonly segmentName: string;
     readonly host: string;
     readonly matrix: NicPriorityMatrix | undefined;
+    readonly maxDownloadBytesPerSecond: number | undefined;
     readonly transport: TcpTransport;
     readonly directory: SegmentDirectory;
     readonly faultListeners: Set<MemoryFaultListener>;
@@ -94,6 +97,7 @@ export class TransferEngine implements AsyncDisposable {
     this.segmentName = parts.segmentName;
     this.host = parts.host;
     this.nicPriorityMatrix = parts.matrix;
+    this.maxDownloadBytesPerSecond = parts.maxDownloadBytesPerSecond;
     this.#transport = parts.transport;
     this.#directory = parts.directory;
     this.#faultListeners = parts.faultListeners;
@@ -151,7 +155,9 @@ export class TransferEngine implements AsyncDisposable {
         logger,
       });
       cleanups.push(() => directory.close());
-      return new TransferEngine({ segmentName, host, matrix, transport, directory, faultListeners, closeOwned });
+      const { maxDownloadBytesPerSecond } = options;
+      const parts = { segmentName, host, matrix, maxDownloadBytesPerSecond, transport, directory, faultListeners };
+      return new TransferEngine({ ...parts, closeOwned });
     } catch (error) {
       await closeOwned();
       throw error;

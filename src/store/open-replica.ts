@@ -7,6 +7,7 @@ import { downloadObject } from '../swarm/download-object.ts';
 import type { DownloadProgress, DownloadResult } from '../swarm/download-types.ts';
 import type { SharedObject } from '../swarm/shared-object.ts';
 import { giveUp } from './give-up.ts';
+import { limitedPullOptions } from './limited-pull.ts';
 import { LocalObject } from './local-object.ts';
 import { invalidArgument } from './object-name.ts';
 import type { FoundObject } from './object-reader.ts';
@@ -156,6 +157,7 @@ class Pull {
       signal,
       onProgress,
       logger,
+      options: limitedPullOptions(engine.maxDownloadBytesPerSecond, this.#local.shared.layout.pieceSizeBytes),
     });
   }
 

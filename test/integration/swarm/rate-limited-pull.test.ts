@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { MIB } from '../../../src/core/units.ts';
 import { DigestPool } from '../../../src/digest/digest-pool.ts';
+import { limitedPullOptions } from '../../../src/store/limited-pull.ts';
 import { expectSameBytes } from '../../support/patterned-memory.ts';
 import { layoutOf, SwarmNode, TestDirectory } from '../../support/swarm-nodes.ts';
 import { recordingLogger } from '../../support/test-store.ts';
@@ -9,7 +10,7 @@ import { recordingLogger } from '../../support/test-store.ts';
 const LIMIT = 4_000_000;
 const PIECE_BYTES = 16 * MIB;
 
-describe('a pull of large pieces under a low limit', () => {
+describe('a pull of large pieces under a low limit', { retry: 1 }, () => {
   let pool: DigestPool;
   const nodes: SwarmNode[] = [];
   beforeEach(() => {
@@ -39,9 +40,11 @@ describe('a pull of large pieces under a low limit', () => {
     const receiver = await open('replica', limits);
     receiver.list();
     const logger = recordingLogger();
-    const { seconds } = await receiver.download({ logger, options: {} });
+    const options = limitedPullOptions(receiver.engine.maxDownloadBytesPerSecond, PIECE_BYTES);
+    const { seconds } = await receiver.download({ logger, options });
     expect(logger.lines.map(({ message }) => message)).not.toContain('piece stalled');
     expect(layout.totalSize / seconds / LIMIT).toBeLessThan(1.05);
+    expect(layout.totalSize / seconds / LIMIT).toBeGreaterThan(0.8);
     const [source] = nodes;
     expectSameBytes(receiver.memory.bytes, source?.memory.bytes ?? new Uint8Array());
   });

@@ -1,0 +1,16 @@
+import type { DownloadOptions } from '../swarm/download-options.ts';
+
+const PIECES_MAX = 64;
+const PIECES_MIN = 2;
+
+/**
+ * How to pull under a download limit: no more pieces at once than come in a second, so that each is soon whole and can be served on;
+ * and no piece from two sources, as the second copy would take its bytes from the same limit.
+ *
+ * @param maxBytesPerSecond - Undefined: there is no limit, and nothing to change.
+ */
+export function limitedPullOptions(maxBytesPerSecond: number | undefined, pieceSizeBytes: number): DownloadOptions {
+  if (maxBytesPerSecond === undefined) return {};
+  const piecesMax = Math.min(PIECES_MAX, Math.max(PIECES_MIN, Math.ceil(maxBytesPerSecond / pieceSizeBytes) + 1));
+  return { scheduler: { piecesMax, copiesMax: 1 } };
+}
