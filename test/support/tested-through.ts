@@ -55,6 +55,7 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/store/call-options.ts': 'test/integration/store/p2p-store.test.ts',
   'src/store/folder/folder-target.ts': 'test/integration/store/folders.test.ts',
   'src/store/folder/open-folder.ts': 'test/integration/store/folders.test.ts',
+  'src/store/folder/packed-writer.ts': 'test/unit/store/folder/packed-files.test.ts',
   'src/store/folder/read-manifest.ts': 'test/integration/store/folders.test.ts',
   'src/store/give-up.ts': 'test/integration/store/p2p-store.test.ts',
   'src/store/lanes.ts': 'test/integration/store/p2p-store.test.ts',

@@ -2,12 +2,13 @@
  * Writes small files out of the memory that they are received into, while the rest of the folder is still on its way:
  * making thousands of files takes about as long as pulling their bytes.
  */
-import fs from 'node:fs/promises';
+import { Worker } from 'node:worker_threads';
+import { ErrorCode, P2PStoreError } from '../../core/errors.ts';
 import { writeError } from '../../memory/file-error.ts';
 import type { MemoryRegion } from '../../memory/memory-region.ts';
-import { MemoryWindows } from '../../memory/memory-windows.ts';
 import { pieceAt } from '../../swarm/layout.ts';
 import type { SharedObject } from '../../swarm/shared-object.ts';
+import type { PackedAnswer, PackedWrite } from './packed-writer.ts';
 
 export interface PackedFile {
   /** Where it is written; nothing is there yet. */
@@ -15,8 +16,9 @@ export interface PackedFile {
   readonly sizeBytes: number;
 }
 
-/** Files in work at once: more than the threads that do it have no use. */
-const WRITES_MAX = 8;
+/** Files handed to the thread at once, and how many such batches it has: it must not wait for this thread. */
+const BATCH_FILES = 64;
+const BATCHES_MAX = 2;
 
 export class PackedFiles implements AsyncDisposable {
   readonly #files: readonly PackedFile[];
@@ -25,11 +27,12 @@ export class PackedFiles implements AsyncDisposable {
   readonly #offsets: readonly number[];
   /** Bytes of each file that are not there yet. */
   readonly #missingBytes: Float64Array;
-  readonly #ready: number[] = [];
-  readonly #windows = new MemoryWindows();
-  readonly #lanes = new Set<Promise<void>>();
+  #ready: number[] = [];
+  #worker: Worker | undefined;
+  #batches = 0;
   #failure: { readonly error: unknown } | undefined;
   #isClosed = false;
+  #onIdle: (() => void)[] = [];
   #unfollow: () => void = () => {};
 
   /** @param files - In the order of their bytes in `region`, which stays open until {@link close}. */
@@ -43,11 +46,13 @@ export class PackedFiles implements AsyncDisposable {
   }
 
   /**
-   * Writes every file as soon as its bytes are verified.
+   * Writes every file as soon as its bytes are verified, in a thread of its own.
    *
    * @param firstByte - Logical offset of the region in the object.
    */
   follow(shared: SharedObject, firstByte: number): void {
+    if (this.#files.length === 0) return;
+    this.#worker = this.#startWorker();
     for (const [index, { sizeBytes }] of this.#files.entries()) if (sizeBytes === 0) this.#ready.push(index);
     const take = (piece: number): void => {
       const { offset, lengthBytes } = pieceAt(shared.layout, piece);
@@ -61,20 +66,24 @@ export class PackedFiles implements AsyncDisposable {
   }
 
   /**
-   * Waits until all files are written. Call it when all bytes have come.
+   * Waits until all files are written, and ends the thread. Call it when all bytes have come.
    *
    * @throws P2P_FILE_FAILED, P2P_DISK_FULL A file could not be written; the others were not begun any more.
+   * @throws P2P_WORKER_FAILED The thread died.
    */
   async finish(): Promise<void> {
-    while (this.#lanes.size > 0) await Promise.all(this.#lanes);
-    if (this.#failure !== undefined) throw this.#failure.error;
+    await this.#idle();
+    const failure = this.#failure;
+    await this.close();
+    if (failure !== undefined) throw failure.error;
   }
 
-  /** Begins no more file and waits for those in work. Idempotent. */
+  /** Begins no more file, waits for those in work and ends the thread. Idempotent. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#unfollow();
-    await Promise.all(this.#lanes);
+    await this.#idle();
+    await this.#worker?.terminate();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -107,36 +116,57 @@ export class PackedFiles implements AsyncDisposable {
   }
 
   #pump(): void {
-    while (this.#lanes.size < Math.min(WRITES_MAX, this.#ready.length)) {
-      const lane = this.#write().finally(() => {
-        this.#lanes.delete(lane);
-        this.#pump();
-      });
-      this.#lanes.add(lane);
+    while (this.#batches < BATCHES_MAX && this.#ready.length > 0 && this.#canWrite) {
+      const batch = this.#ready.slice(0, BATCH_FILES).map((index) => this.#writeOf(index));
+      this.#ready = this.#ready.slice(BATCH_FILES);
+      this.#batches += 1;
+      this.#worker?.postMessage(batch);
     }
+    if (this.#batches > 0) return;
+    for (const resolve of this.#onIdle) resolve();
+    this.#onIdle = [];
   }
 
-  /** Writes what is ready, file after file. */
-  async #write(): Promise<void> {
-    for (let index = this.#ready.pop(); index !== undefined; index = this.#ready.pop()) {
-      const file = this.#files[index];
-      if (file === undefined || this.#isClosed || this.#failure !== undefined) continue;
-      try {
-        await fs.writeFile(file.path, this.#bytesOf(index), { flag: 'wx' });
-      } catch (cause) {
-        this.#failure ??= { error: writeError('write', file.path, file.sizeBytes, cause) };
+  get #canWrite(): boolean {
+    return !this.#isClosed && this.#failure === undefined;
+  }
+
+  async #idle(): Promise<void> {
+    if (this.#batches > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
+  }
+
+  #writeOf(index: number): PackedWrite {
+    const { path, sizeBytes } = this.#files[index] ?? { path: '', sizeBytes: 0 };
+    return { path, sizeBytes, address: Number(this.#region.address) + (this.#offsets[index] ?? 0) };
+  }
+
+  #startWorker(): Worker {
+    // Without the flags of the process: a loader or a preloaded module of the user is none of the worker's business.
+    const worker = new Worker(new URL('./packed-writer.js', import.meta.url), {
+      name: 'p2pstore-packed-writer',
+      resourceLimits: { maxYoungGenerationSizeMb: 4 }, // it allocates little, so a small one is collected fast
+      execArgv: [],
+    });
+    let cause: unknown;
+    worker.on('message', ({ failed }: PackedAnswer) => {
+      this.#batches -= 1;
+      if (failed !== undefined) {
+        const cause = Object.assign(new Error(failed.message), { code: failed.code });
+        this.#failure ??= { error: writeError('write', failed.write.path, failed.write.sizeBytes, cause) };
       }
-    }
-  }
-
-  /** In one part, or in several where a window of the memory ends. */
-  #bytesOf(index: number): Uint8Array | Uint8Array[] {
-    const parts: Uint8Array[] = [];
-    const base = Number(this.#region.address);
-    const end = base + (this.#offsets[index + 1] ?? 0);
-    for (let at = base + (this.#offsets[index] ?? 0); at < end; at += parts.at(-1)?.length ?? end) {
-      parts.push(this.#windows.view(at, end - at));
-    }
-    return parts.length > 1 ? parts : (parts[0] ?? new Uint8Array(0));
+      this.#pump();
+    });
+    worker.on('error', (error) => {
+      cause = error;
+    });
+    worker.on('exit', () => {
+      const message = 'Cannot write the files of a folder: the thread that does it ended';
+      this.#failure ??= {
+        error: new P2PStoreError(ErrorCode.WorkerFailed, message, { worker: 'packed writer' }, { cause }),
+      };
+      this.#batches = 0;
+      this.#pump();
+    });
+    return worker;
   }
 }

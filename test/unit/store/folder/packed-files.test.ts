@@ -74,7 +74,7 @@ describe('PackedFiles', () => {
     packed.follow(shared, FIRST_BYTE);
     await packed.close();
     for (let piece = 0; piece < shared.pieces; piece++) shared.markVerified(piece);
-    await packed.finish();
+    await packed.close();
     expect(await list()).not.toContain('f0');
   });
 });
