@@ -15,6 +15,7 @@ export const ErrorCode = {
   PeerUnreachable: 'P2P_PEER_UNREACHABLE',
   TransferFailed: 'P2P_TRANSFER_FAILED',
   TransferRejected: 'P2P_TRANSFER_REJECTED',
+  TransferRefused: 'P2P_TRANSFER_REFUSED',
   SegmentNotFound: 'P2P_SEGMENT_NOT_FOUND',
   SegmentInUse: 'P2P_SEGMENT_IN_USE',
   MetadataUnavailable: 'P2P_METADATA_UNAVAILABLE',
@@ -48,6 +49,7 @@ export interface ErrorContext {
   P2P_PEER_UNREACHABLE: { readonly peer: string };
   P2P_TRANSFER_FAILED: { readonly peer: string; readonly address: bigint; readonly lengthBytes: number };
   P2P_TRANSFER_REJECTED: { readonly peer: string; readonly address: bigint; readonly lengthBytes: number };
+  P2P_TRANSFER_REFUSED: { readonly peer: string; readonly reason: 'busy' | 'sent' };
   P2P_SEGMENT_NOT_FOUND: { readonly segment: string };
   P2P_SEGMENT_IN_USE: { readonly segment: string };
   P2P_METADATA_UNAVAILABLE: { readonly uri: string };
@@ -68,6 +70,7 @@ const RETRYABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   ErrorCode.NoSource, // a source may come back
   ErrorCode.PeerUnreachable,
   ErrorCode.TransferFailed,
+  ErrorCode.TransferRefused, // it was busy
   ErrorCode.MetadataUnavailable,
   ErrorCode.WorkerFailed, // a new worker takes its place
   ErrorCode.LeaseLost, // the keeper grants a new one

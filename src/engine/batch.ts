@@ -70,7 +70,7 @@ export class TransferBatch implements Batch {
   }
 
   #createTransportRequest(task: TransferTask): TransportRequest {
-    const { opcode, segment, localAddress, remoteAddress, lengthBytes } = task.request;
+    const { opcode, segment, localAddress, remoteAddress, lengthBytes, refuseWhen } = task.request;
     task.status = 'PENDING';
     const request: TransportRequest = {
       opcode,
@@ -78,6 +78,7 @@ export class TransferBatch implements Batch {
       localAddress: Number(localAddress),
       remoteAddress: Number(remoteAddress),
       lengthBytes,
+      refuseWhen,
       onProgress: (bytes) => {
         task.transferredBytes += bytes;
       },

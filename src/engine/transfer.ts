@@ -1,6 +1,7 @@
 /** The vocabulary of a transfer: requests go in as a batch, each becomes a task with a status. */
 import type { P2PStoreError } from '../core/errors.ts';
 import type { Segment } from './segment.ts';
+import type { RefuseWhen } from './transport/transport.ts';
 
 /** Mooncake's task statuses, by its names. */
 export type TaskStatus = 'WAITING' | 'PENDING' | 'INVALID' | 'CANCELED' | 'COMPLETED' | 'TIMEOUT' | 'FAILED';
@@ -15,6 +16,11 @@ export interface TransferRequest {
   readonly remoteAddress: bigint | number;
   /** 0 completes at once. */
   readonly lengthBytes: number;
+  /**
+   * When the peer may refuse a READ of up to 16 MiB; the task then fails with P2P_TRANSFER_REFUSED, and no byte has come. Peers that
+   * do not know this never refuse. Default: it must not.
+   */
+  readonly refuseWhen?: RefuseWhen | undefined;
 }
 
 export interface Task {

@@ -62,6 +62,11 @@ const SO_KEEPALIVE = 9;
 const SO_RCVLOWAT = 18;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
+const TCP_NOTSENT_LOWAT = 25;
+const TCP_INFO = 11;
+/** Of struct tcp_info, up to and with tcpi_delivery_rate. */
+const TCP_INFO_BYTES = 168;
+const DELIVERY_RATE_OFFSET = 160;
 const TCP_KEEPIDLE = 4;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
@@ -209,6 +214,22 @@ export function tuneConnection(fd: number): void {
 /** Bytes that must wait in the socket before it counts as readable; the end of the stream always does. */
 export function setReceiveLowWater(fd: number, lengthBytes: number): void {
   setOption(fd, SOL_SOCKET, SO_RCVLOWAT, lengthBytes);
+}
+
+/** Bytes beyond those on their way that a socket takes before it stops to be writable. */
+export function setSendAhead(fd: number, lengthBytes: number): void {
+  setOption(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, lengthBytes);
+}
+
+/** How fast the peer has taken bytes of late, in bytes a second, as the kernel measures it; 0 when it does not know. */
+export function deliveryRate(fd: number): number {
+  const { address, view } = scratch();
+  const lengthOffset = VALUE_OFFSET + TCP_INFO_BYTES;
+  view.setUint32(lengthOffset, TCP_INFO_BYTES, true);
+  const result = getsockopt(fd, IPPROTO_TCP, TCP_INFO, address + VALUE_OFFSET, address + lengthOffset);
+  if (result !== 0 || view.getUint32(lengthOffset, true) < TCP_INFO_BYTES) return 0; // an old kernel tells less
+  const at = VALUE_OFFSET + DELIVERY_RATE_OFFSET;
+  return view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
 }
 
 export function shutdownWrites(fd: number): void {

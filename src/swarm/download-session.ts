@@ -55,6 +55,8 @@ export class DownloadSession {
   #missingSinceMs: number | undefined;
   #sampledMs = 0;
   #cancelTick: () => void = () => {};
+  #cancelLookAgain: () => void = () => {};
+  #lookAgainMs: number | undefined;
 
   constructor(input: DownloadInput, peers: PeerClient) {
     this.#input = input;
@@ -169,7 +171,20 @@ export class DownloadSession {
   /** Starts whatever can be started now. */
   #pump(): void {
     if (this.#isEnding || this.#scheduler.piecesArrived >= this.#options.unverifiedPiecesMax) return;
-    for (const flight of this.#scheduler.nextRequests(this.#clock.nowMs())) this.#launch(flight);
+    const nowMs = this.#clock.nowMs();
+    for (const flight of this.#scheduler.nextRequests(nowMs)) this.#launch(flight);
+    this.#lookAgainAt(this.#scheduler.lookAgainMs, nowMs);
+  }
+
+  /** One timer at most: an earlier one that is set will ask again for the next. */
+  #lookAgainAt(atMs: number | undefined, nowMs: number): void {
+    if (atMs === undefined || (this.#lookAgainMs !== undefined && this.#lookAgainMs <= atMs)) return;
+    this.#cancelLookAgain();
+    this.#lookAgainMs = atMs;
+    this.#cancelLookAgain = this.#clock.after(Math.max(atMs - nowMs, 1), () => {
+      this.#lookAgainMs = undefined;
+      this.#pump();
+    });
   }
 
   #launch(flight: Flight): void {
@@ -186,7 +201,7 @@ export class DownloadSession {
       lengthBytes: this.#pieceBytes(flight.piece),
     };
     const extents = mapPiece(target, this.#memoryOf(source), this.#object.memory);
-    const fetch = new PieceFetch(this.#input.engine, segment, extents);
+    const fetch = new PieceFetch(this.#input.engine, segment, extents, flight.refuseWhen);
     this.#fetches.set(flight, fetch);
     this.#report.ask(source.segment, source.role);
     fetch.done.then(
@@ -204,7 +219,7 @@ export class DownloadSession {
     if (error === undefined) {
       this.#follow(flight, this.#scheduler.onArrived(flight, nowMs));
     } else {
-      const why = isStalled ? 'stalled' : flight.isCanceled ? 'canceled' : 'failed';
+      const why = isStalled ? 'stalled' : flight.isCanceled ? 'canceled' : (refusalOf(error) ?? 'failed');
       if (why === 'failed') this.#noteFailure(flight, error);
       this.#follow(flight, this.#scheduler.onFailed(flight, nowMs, why));
     }
@@ -353,6 +368,7 @@ export class DownloadSession {
   async #becomeQuiet(): Promise<void> {
     this.#isEnding = true;
     this.#cancelTick();
+    this.#cancelLookAgain();
     this.#neighbours.close();
     const fetches = [...this.#fetches.values()];
     for (const fetch of fetches) fetch.cancel(new Error('the download has ended'));
@@ -382,4 +398,9 @@ export class DownloadSession {
     const { totalSize, pieceSizeBytes } = this.#object.layout;
     return Math.min(pieceSizeBytes, totalSize - piece * pieceSizeBytes);
   }
+}
+
+/** Why a source would not send a piece now, when it was allowed to say so. */
+function refusalOf(error: unknown): 'busy' | 'sent' | undefined {
+  return isP2PStoreError(error, ErrorCode.TransferRefused) ? error.context.reason : undefined;
 }

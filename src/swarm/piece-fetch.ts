@@ -1,6 +1,7 @@
 import type { Segment } from '../engine/segment.ts';
 import type { Batch, TransferRequest } from '../engine/transfer.ts';
 import type { Extent } from './range-index.ts';
+import type { RefuseWhen } from './scheduler-holder.ts';
 
 /** The part of the transfer engine that a download uses. */
 export interface PieceEngine {
@@ -21,8 +22,14 @@ export class PieceFetch {
   /** Ends the wait for the segment; a fetch that has none yet has nothing to make quiet. */
   #stopWaiting: () => void = () => {};
 
-  constructor(engine: PieceEngine, segment: Promise<Segment>, extents: readonly Extent[]) {
-    this.done = this.#run(engine, segment, extents);
+  /** @param refuseWhen - Not told to the source when the piece lies in several ranges: parts of it would be refused. */
+  constructor(
+    engine: PieceEngine,
+    segment: Promise<Segment>,
+    extents: readonly Extent[],
+    refuseWhen: RefuseWhen | undefined,
+  ) {
+    this.done = this.#run(engine, segment, extents, extents.length === 1 ? refuseWhen : undefined);
   }
 
   /** Bytes that have arrived so far, as far as the engine tells. */
@@ -38,7 +45,12 @@ export class PieceFetch {
     this.#stopWaiting();
   }
 
-  async #run(engine: PieceEngine, opening: Promise<Segment>, extents: readonly Extent[]): Promise<void> {
+  async #run(
+    engine: PieceEngine,
+    opening: Promise<Segment>,
+    extents: readonly Extent[],
+    refuseWhen: RefuseWhen | undefined,
+  ): Promise<void> {
     const canceled = new Promise<undefined>((resolve) => {
       this.#stopWaiting = () => resolve(undefined);
     });
@@ -54,6 +66,7 @@ export class PieceFetch {
         localAddress,
         remoteAddress,
         lengthBytes,
+        refuseWhen,
       })),
     );
     await this.#batch.done;

@@ -1,12 +1,23 @@
 import { backoffMs } from '../core/backoff.ts';
 import type { Bitmap } from './bitmap.ts';
+import type { Random } from './random.ts';
 import type { ResolvedSchedulerOptions } from './scheduler-options.ts';
+
+/** When a source may refuse a request, so that the receiver asks somebody else or for something else. */
+export interface RefuseWhen {
+  /** It has this many bytes or more to send already. */
+  readonly queuedBytes: number;
+  /** It has sent the same bytes to anybody in as many ms; 0: does not matter. */
+  readonly sentWithinMs: number;
+}
 
 /** One piece asked of one holder. What {@link Scheduler.nextRequests} hands out and the events hand back. */
 export class Flight {
   readonly holder: Holder;
   readonly piece: number;
   readonly requestedMs: number;
+  /** Undefined: it must not be refused. */
+  readonly refuseWhen: RefuseWhen | undefined;
   /** How long it should take, judged when it was asked. */
   readonly expectedMs: number;
   /** When bytes of it last came, and how many are here. */
@@ -15,12 +26,19 @@ export class Flight {
   /** The caller was told to cancel it; what remains is that its memory becomes quiet. */
   isCanceled = false;
 
-  constructor(holder: Holder, piece: number, nowMs: number, expectedMs: number) {
-    this.holder = holder;
-    this.piece = piece;
-    this.requestedMs = nowMs;
-    this.progressMs = nowMs;
-    this.expectedMs = expectedMs;
+  constructor(parts: {
+    readonly holder: Holder;
+    readonly piece: number;
+    readonly nowMs: number;
+    readonly expectedMs: number;
+    readonly refuseWhen: RefuseWhen | undefined;
+  }) {
+    this.holder = parts.holder;
+    this.piece = parts.piece;
+    this.requestedMs = parts.nowMs;
+    this.progressMs = parts.nowMs;
+    this.expectedMs = parts.expectedMs;
+    this.refuseWhen = parts.refuseWhen;
   }
 
   get holderId(): string {
@@ -30,6 +48,8 @@ export class Flight {
 
 /** Old samples weigh this much less with each new one: the mean reaches back about five pieces. */
 const speedDecay = 0.8;
+const leastGrowth = 1.05;
+const busyFactorMax = 8;
 
 /** What the scheduler knows of one source: its pieces, its load, its speed and its sins. */
 export class Holder {
@@ -42,12 +62,17 @@ export class Holder {
   bytesReceived = 0;
   failures = 0;
   stalls = 0;
+  /** Times in a row that it was busy with others. */
+  busyInARow = 0;
+  /** The least time that a piece has taken, in ms; grows slowly, because links change. */
+  leastMs: number = Number.POSITIVE_INFINITY;
   /** Not asked before then. */
   retryAtMs = 0;
   /** Holds nothing of what was missing when the scheduler stood at this epoch; -1: not known. */
   exhaustedEpoch = -1;
   #decayedBytes = 0;
   #decayedMs = 0;
+  #speed: number | undefined;
   #lastArrivalMs = Number.NEGATIVE_INFINITY;
   readonly #options: ResolvedSchedulerOptions;
 
@@ -60,8 +85,7 @@ export class Holder {
 
   /** Measured bytes per millisecond; undefined before the first piece. */
   get speed(): number | undefined {
-    if (this.#decayedMs === 0) return undefined;
-    return this.#decayedBytes / this.#decayedMs;
+    return this.#speed;
   }
 
   /** When the last byte of one more piece should be here; 0 from a holder never asked, so that it gets measured. */
@@ -106,10 +130,23 @@ export class Holder {
     const elapsedMs = Math.max(nowMs - Math.max(flight.requestedMs, this.#lastArrivalMs), 0.01);
     this.#decayedBytes = this.#decayedBytes * speedDecay + pieceBytes;
     this.#decayedMs = this.#decayedMs * speedDecay + elapsedMs;
+    this.#speed = this.#decayedBytes / this.#decayedMs;
     this.#lastArrivalMs = nowMs;
+    this.leastMs = Math.min(elapsedMs, this.leastMs * leastGrowth);
     this.bytesReceived += pieceBytes;
     this.failures = 0;
     this.stalls = 0;
+    this.busyInARow = 0;
+  }
+
+  /**
+   * It has enough to do for others: leaves it alone for about the time in which it could have sent a piece, longer each time, and
+   * by chance, so that those whom it refused do not all come back at once.
+   */
+  wasBusy(nowMs: number, pieceMs: number, random: Random): void {
+    const waitMs = pieceMs * Math.min(2 ** this.busyInARow, busyFactorMax) * (0.5 + random());
+    this.busyInARow++;
+    this.retryAtMs = nowMs + waitMs;
   }
 
   failed(nowMs: number): void {
@@ -120,7 +157,10 @@ export class Holder {
   /** Nothing came for far too long: counts as that much time without a byte, and waits before the next try. */
   stalled(flight: Flight, nowMs: number): void {
     this.stalls++;
-    if (this.speed !== undefined) this.#decayedMs += nowMs - flight.requestedMs;
+    if (this.#speed !== undefined) {
+      this.#decayedMs += nowMs - flight.requestedMs;
+      this.#speed = this.#decayedBytes / this.#decayedMs;
+    }
     this.retryAtMs = nowMs + backoffMs(this.stalls, { firstMs: 1_000, maxMs: 30_000 }, () => 1);
   }
 

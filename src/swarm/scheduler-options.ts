@@ -10,6 +10,13 @@ export interface SchedulerOptions {
   readonly holderBytesMax?: number;
   /** Work to queue at a holder behind the piece that it sends, in ms. Default 25: covers a busy main thread. */
   readonly queueMs?: number;
+  /** Pieces to have in flight beyond what the links hold, while others fetch the object too. Default 2. */
+  readonly sparePieces?: number;
+  /**
+   * Pieces that a source may be busy with and still take one more of this receiver; one that is busier refuses.
+   * Default 2: its uplink never rests, and no piece waits long. See also `queueMs`.
+   */
+  readonly busyPieces?: number;
   /** Holders asked for the same piece at the end. Default 2. */
   readonly copiesMax?: number;
   /** Least time without a byte before a request counts as stalled, in ms. Default 2,000. */
@@ -29,6 +36,8 @@ export const schedulerDefaults: ResolvedSchedulerOptions = {
   holderPiecesMax: 16,
   holderBytesMax: 64 * MIB,
   queueMs: 25,
+  sparePieces: 2,
+  busyPieces: 2,
   copiesMax: 2,
   stallMsMin: 2_000,
   stallUnmeasuredMs: 5_000,

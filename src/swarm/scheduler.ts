@@ -8,17 +8,22 @@
  * - Rarest first, ties by chance; a piece that another receiver is fetching counts as less rare.
  * - While the gold source alone has some piece, it is asked only for pieces that nobody else has or fetches:
  *   it should send each once before it sends any twice.
- * - The holder that should be done first is asked first, by its measured speed and what it already has to do.
+ * - The holder that should be done first is asked first, by its measured speed and what it already has to do, with
+ *   some chance, so that receivers that know the same do not all ask the same.
+ * - While others fetch the object too, few pieces are in flight, and a holder that is busy with others may refuse: a piece
+ *   that waits in one queue cannot be sent by somebody else who becomes free.
  * - One holder for each piece, until nothing is missing; then a second one for pieces that are late (the endgame).
  *   Who loses is canceled, and the piece has arrived only when the loser's memory writes have ended too.
  * - A request without a byte for far longer than its holder's speed predicts is canceled and asked elsewhere.
  */
 import { assert } from '../core/assert.ts';
 import { Bitmap } from './bitmap.ts';
+import { arrivalMs, meanSpeed, soonest, worthwhileCopyMs } from './holder-choice.ts';
+import { InFlightWindow } from './in-flight-window.ts';
 import { pickPiece } from './piece-picker.ts';
 import { type Random, seededRandom } from './random.ts';
 import { Rarity } from './rarity.ts';
-import { Flight, Holder } from './scheduler-holder.ts';
+import { Flight, Holder, type RefuseWhen } from './scheduler-holder.ts';
 import { type ResolvedSchedulerOptions, type SchedulerOptions, schedulerDefaults } from './scheduler-options.ts';
 
 export interface SchedulerInput {
@@ -64,6 +69,8 @@ interface Ask {
 const unclaimed = 0;
 const patienceMsMin = 30;
 const patienceMsMax = 2_000;
+/** What a piece is taken to need before the first ones have come. */
+const unmeasuredPieceMs = 8;
 
 export class Scheduler {
   readonly #pieces: number;
@@ -78,11 +85,19 @@ export class Scheduler {
   readonly #rarity: Rarity;
   /** Pieces whose bytes came out wrong from several holders at once: asked of one only from then on. */
   readonly #single = new Set<number>();
+  /** Pieces that the gold source has sent to a receiver that has not told us yet that it has them. */
+  readonly #sentToOthers = new Set<number>();
   #inFlight = 0;
   /** Missing pieces that no replica has. */
   #goldOnlyMissing: number;
   /** Stores that fetch the object now, this one included. */
   #receivers = 1;
+  readonly #window = new InFlightWindow();
+  /** After a refusal nobody is asked before then. */
+  #pausedUntilMs = 0;
+  /** No holder can be asked before then, unless something happens that sets this back. */
+  #nobodyUntilMs = 0;
+  #lookAgainMs: number | undefined;
   /** Grows whenever a piece becomes missing again. */
   #epoch = 0;
 
@@ -113,6 +128,8 @@ export class Scheduler {
     if (known === undefined) {
       const holder = new Holder(id, role, pieces.clone(), this.#options);
       this.#holders.set(id, holder);
+      if (!pieces.isFull) this.#receivers++;
+      this.#nobodyUntilMs = 0;
       for (const piece of holder.pieces) this.#countHolder(piece, role, 1);
       return;
     }
@@ -135,6 +152,7 @@ export class Scheduler {
     const holder = this.#holders.get(id);
     if (holder === undefined) return [];
     this.#holders.delete(id);
+    if (!holder.pieces.isFull) this.#receivers--;
     for (const piece of holder.pieces) this.#countHolder(piece, holder.role, -1);
     for (const piece of holder.claims) this.#rarity.unclaim(piece);
     const flights = [...holder.flights.values()].filter((flight) => !flight.isCanceled);
@@ -153,13 +171,21 @@ export class Scheduler {
     const holder = this.#holders.get(id);
     this.unclaim(id, piece);
     if (holder === undefined || !holder.pieces.add(piece)) return;
-    holder.exhaustedEpoch = -1;
+    if (holder.exhaustedEpoch === this.#epoch && this.#missing.has(piece)) {
+      holder.exhaustedEpoch = -1;
+      this.#nobodyUntilMs = 0;
+    }
+    if (holder.pieces.isFull) this.#receivers--;
     this.#countHolder(piece, holder.role, 1);
   }
 
   removePiece(id: string, piece: number): void {
     const holder = this.#holders.get(id);
-    if (holder?.pieces.delete(piece) === true) this.#countHolder(piece, holder.role, -1);
+    if (holder === undefined) return;
+    const wasFull = holder.pieces.isFull;
+    if (!holder.pieces.delete(piece)) return;
+    if (wasFull) this.#receivers++;
+    this.#countHolder(piece, holder.role, -1);
   }
 
   /** The source has begun to fetch a piece itself. */
@@ -177,17 +203,17 @@ export class Scheduler {
   /** What to ask now. Every request must be reported back once, by `onArrived` or `onFailed`. */
   nextRequests(nowMs: number): Flight[] {
     const requests: Flight[] = [];
-    const passed = new Set<Holder>();
-    this.#countReceivers();
-    while (this.#missing.count > 0 && this.#inFlight < this.#options.piecesMax) {
-      const holder = this.#leastLoaded(nowMs, passed);
-      if (holder === undefined) break;
-      const piece = this.#pick(holder, nowMs);
-      if (piece === undefined) passed.add(holder);
-      else requests.push(this.#begin(holder, piece, nowMs));
-    }
+    this.#lookAgainMs = undefined;
+    const untilMs = Math.max(this.#pausedUntilMs, this.#nobodyUntilMs);
     if (this.#missing.count === 0) this.#planEndgame(nowMs, requests);
+    else if (nowMs >= untilMs) this.#planMissing(nowMs, requests);
+    else if (Number.isFinite(untilMs)) this.#lookAgainMs = untilMs;
     return requests;
+  }
+
+  /** When {@link nextRequests} may have more to ask though nothing has happened; undefined: not before something does. */
+  get lookAgainMs(): number | undefined {
+    return this.#lookAgainMs;
   }
 
   /** Tells how many bytes of a request are here, though not all yet. */
@@ -199,12 +225,19 @@ export class Scheduler {
 
   /** All bytes of a request are in memory. */
   onArrived(flight: Flight, nowMs: number): FlightOutcome {
-    flight.holder.arrived(flight, this.#pieceBytes(flight.piece), nowMs);
+    const bytes = this.#pieceBytes(flight.piece);
+    flight.holder.arrived(flight, bytes, nowMs);
+    this.#window.arrived(bytes, flight.holder.leastMs, nowMs);
     return this.#end(flight, true);
   }
 
-  /** A request ended without all its bytes, and writes no more. */
-  onFailed(flight: Flight, nowMs: number, why: 'failed' | 'stalled' | 'canceled'): FlightOutcome {
+  /**
+   * A request ended without all its bytes, and writes no more. `busy` and `sent`: it was refused, because the holder has
+   * enough to send, or has sent the piece to somebody else a moment ago.
+   */
+  onFailed(flight: Flight, nowMs: number, why: 'failed' | 'stalled' | 'canceled' | 'busy' | 'sent'): FlightOutcome {
+    if (why === 'busy') this.#onBusy(flight.holder, nowMs);
+    if (why === 'sent') this.#noteSent(flight.piece, nowMs);
     if (why === 'failed') flight.holder.failed(nowMs);
     if (why === 'stalled') flight.holder.stalled(flight, nowMs);
     return this.#end(flight, false);
@@ -263,6 +296,7 @@ export class Scheduler {
     if (change === 1) this.#rarity.add(piece, role);
     else this.#rarity.remove(piece, role);
     const after = this.#rarity.replicas(piece);
+    if (after > before && this.#sentToOthers.delete(piece)) this.#rarity.unclaim(piece);
     if (!this.#missing.has(piece)) return;
     if (before === 0 && after === 1) this.#goldOnlyMissing--;
     if (before === 1 && after === 0) this.#goldOnlyMissing++;
@@ -279,28 +313,73 @@ export class Scheduler {
     if (this.#rarity.replicas(piece) === 0) this.#goldOnlyMissing--;
   }
 
-  #countReceivers(): void {
-    this.#receivers = 1;
-    for (const { pieces } of this.#holders.values()) if (!pieces.isFull) this.#receivers++;
+  #planMissing(nowMs: number, requests: Flight[]): void {
+    const piecesMax = this.#windowPieces();
+    const passed = new Set<Holder>();
+    while (this.#missing.count > 0 && this.#inFlight < piecesMax) {
+      const holder = this.#chooseHolder(nowMs, passed);
+      if (holder === undefined) {
+        if (passed.size === 0) this.#nobodyUntilMs = this.#lookAgainMs ?? Number.POSITIVE_INFINITY;
+        return;
+      }
+      const piece = this.#pick(holder, nowMs);
+      if (piece === undefined) passed.add(holder);
+      else requests.push(this.#begin(holder, piece, nowMs));
+    }
   }
 
-  #leastLoaded(nowMs: number, passed: ReadonlySet<Holder>): Holder | undefined {
+  /** How many pieces may be in flight. Alone, only the holders' own limits count. */
+  #windowPieces(): number {
+    const { piecesMax, queueMs, sparePieces } = this.#options;
+    if (this.#receivers === 1) return piecesMax;
+    return Math.min(piecesMax, Math.floor(this.#window.bytes(queueMs) / this.#pieceBytes(0)) + sparePieces);
+  }
+
+  #onBusy(holder: Holder, nowMs: number): void {
+    const pieceMs = this.#pieceIntervalMs();
+    holder.wasBusy(nowMs, pieceMs, this.#random);
+    this.#pausedUntilMs = nowMs + pieceMs * 0.5 * this.#random();
+  }
+
+  /** Somebody is fetching the piece, and will tell us when it has it: as good as a claim, though we do not know whose. */
+  #noteSent(piece: number, nowMs: number): void {
+    if (this.#rarity.replicas(piece) > 0) return;
+    if (this.#sentToOthers.has(piece)) this.#rarity.unclaim(piece);
+    this.#sentToOthers.add(piece);
+    this.#rarity.claim(piece, nowMs);
+  }
+
+  /** In what time a piece comes, of all holders together. */
+  #pieceIntervalMs(): number {
+    const { rate } = this.#window;
+    return rate === undefined ? unmeasuredPieceMs : this.#pieceBytes(0) / rate;
+  }
+
+  #chooseHolder(nowMs: number, passed: ReadonlySet<Holder>): Holder | undefined {
     const pieceBytes = this.#pieceBytes(0);
+    let mean: number | undefined;
     let best: Holder | undefined;
     let bestMs = Number.POSITIVE_INFINITY;
     for (const holder of this.#holders.values()) {
-      if (
-        holder.exhaustedEpoch === this.#epoch ||
-        passed.has(holder) ||
-        !holder.canTake(pieceBytes, nowMs, this.#receivers)
-      )
+      if (holder.exhaustedEpoch === this.#epoch || passed.has(holder)) continue;
+      if (!holder.canTake(pieceBytes, nowMs, this.#receivers)) {
+        if (holder.retryAtMs > nowMs)
+          this.#lookAgainMs = Math.min(this.#lookAgainMs ?? holder.retryAtMs, holder.retryAtMs);
         continue;
-      const expectedMs = holder.expectedMs(pieceBytes);
-      if (expectedMs >= bestMs) continue;
+      }
+      if (holder.speed === undefined) mean ??= meanSpeed(this.#holders.values());
+      const costMs = this.#costMs(holder, pieceBytes, mean);
+      if (costMs >= bestMs) continue;
       best = holder;
-      bestMs = expectedMs;
+      bestMs = costMs;
     }
     return best;
+  }
+
+  /** By what holders are compared: when a piece should be here. What only the gold source has comes before all else. */
+  #costMs(holder: Holder, pieceBytes: number, mean: number | undefined): number {
+    if (holder.role === 'gold' && this.#goldOnlyMissing > 0) return -1;
+    return arrivalMs(holder, pieceBytes, mean) * (0.5 + this.#random());
   }
 
   #pick(holder: Holder, nowMs: number): number | undefined {
@@ -320,14 +399,16 @@ export class Scheduler {
   /** Whether the gold source is still busy with pieces for others, and this one is on its way to, or with, one of them. */
   #isReserved(piece: number, gold: Holder, nowMs: number): boolean {
     if (this.#goldOnlyMissing === 0) return false;
-    const patienceMs = Math.min(Math.max(2 * gold.expectedMs(this.#pieceBytes(piece)), patienceMsMin), patienceMsMax);
-    if (this.#rarity.replicas(piece) === 0) return this.#rarity.isClaimed(piece, nowMs, patienceMs);
+    if (this.#rarity.replicas(piece) === 0) return this.#rarity.isClaimed(piece, nowMs, this.#patienceMs(gold, piece));
     return this.#inFlight > 0;
   }
 
   #begin(holder: Holder, piece: number, nowMs: number): Flight {
     const bytes = this.#pieceBytes(piece);
-    const flight = new Flight(holder, piece, nowMs, this.#expectedMs(holder, bytes));
+    const refuseWhen = this.#receivers === 1 ? undefined : this.#refuseWhen(holder, piece);
+    const mean = holder.speed === undefined ? meanSpeed(this.#holders.values()) : undefined;
+    const expectedMs = arrivalMs(holder, bytes, mean);
+    const flight = new Flight({ holder, piece, nowMs, expectedMs, refuseWhen });
     this.#becomeAsked(piece);
     let ask = this.#asks.get(piece);
     if (ask === undefined) {
@@ -341,6 +422,19 @@ export class Scheduler {
     return flight;
   }
 
+  /** A holder should have enough to send for its uplink never to rest, and the gold source should send a piece once. */
+  #refuseWhen(holder: Holder, piece: number): RefuseWhen {
+    const { busyPieces, queueMs } = this.#options;
+    const queuedBytes = Math.max(busyPieces * this.#pieceBytes(0), 2 * queueMs * (holder.speed ?? 0));
+    const isRare = holder.role === 'gold' && this.#rarity.replicas(piece) === 0;
+    return { queuedBytes, sentWithinMs: isRare ? this.#patienceMs(holder, piece) : 0 };
+  }
+
+  /** For how long a piece that somebody else fetches from the gold source is left to them. */
+  #patienceMs(gold: Holder, piece: number): number {
+    return Math.min(Math.max(2 * gold.expectedMs(this.#pieceBytes(piece)), patienceMsMin), patienceMsMax);
+  }
+
   #end(flight: Flight, hasArrived: boolean): FlightOutcome {
     const { piece, holder } = flight;
     const ask = this.#asks.get(piece);
@@ -348,6 +442,7 @@ export class Scheduler {
     assert(ask !== undefined && wasInFlight, 'a request is reported once');
     holder.end(flight, this.#pieceBytes(piece));
     this.#inFlight--;
+    this.#nobodyUntilMs = 0;
     if (hasArrived) ask.arrivedFrom ??= holder.id;
     const { arrivedFrom } = ask;
     const shouldGiveUp = holder.failures >= this.#options.failuresMax;
@@ -378,36 +473,13 @@ export class Scheduler {
 
   #fasterHolder(piece: number, ask: Ask, nowMs: number): Holder | undefined {
     const bytes = this.#pieceBytes(piece);
-    let bestMs = Number.POSITIVE_INFINITY;
-    for (const flight of ask.flights) {
-      const ageMs = nowMs - flight.requestedMs;
-      // What is late already will probably take as long again as it has taken.
-      bestMs = Math.min(bestMs, ageMs < flight.expectedMs ? flight.expectedMs - ageMs : ageMs);
-    }
-    bestMs = bestMs / 1.5 - 20; // a copy costs somebody's link: it must be worth it
-    let best: Holder | undefined;
+    const worthwhileMs = worthwhileCopyMs(ask.flights, nowMs);
+    const candidates: Holder[] = [];
     for (const holder of this.#holders.values()) {
-      if (!holder.pieces.has(piece) || holder.flights.has(piece) || !holder.canTake(bytes, nowMs, this.#receivers))
-        continue;
-      const expectedMs = this.#expectedMs(holder, bytes);
-      if (expectedMs >= bestMs) continue;
-      best = holder;
-      bestMs = expectedMs;
+      if (!holder.pieces.has(piece) || holder.flights.has(piece)) continue;
+      if (holder.canTake(bytes, nowMs, this.#receivers)) candidates.push(holder);
     }
-    return best;
-  }
-
-  /** A holder without a measured speed is taken to be as fast as the others are on average. */
-  #expectedMs(holder: Holder, bytes: number): number {
-    if (holder.speed !== undefined) return holder.expectedMs(bytes);
-    let total = 0;
-    let measured = 0;
-    for (const { speed } of this.#holders.values()) {
-      if (speed === undefined) continue;
-      total += speed;
-      measured++;
-    }
-    return measured === 0 ? 1_000 : (holder.inFlightBytes + bytes) / (total / measured);
+    return soonest(candidates, bytes, meanSpeed(this.#holders.values()), worthwhileMs);
   }
 
   #isStalled(flight: Flight, nowMs: number): boolean {

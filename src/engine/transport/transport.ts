@@ -3,6 +3,14 @@ import type { P2PStoreError } from '../../core/errors.ts';
 import type { RegisteredRange } from '../registered-ranges.ts';
 import type { Segment } from '../segment.ts';
 
+/** When a peer may refuse a READ, so that its bytes are asked of somebody else, or later. */
+export interface RefuseWhen {
+  /** It has this many bytes or more to send already. */
+  readonly queuedBytes: number;
+  /** It has sent bytes from the same address in so many ms; 0: does not matter. */
+  readonly sentWithinMs: number;
+}
+
 export interface TransportRequest {
   readonly opcode: 'read' | 'write';
   readonly segment: Segment;
@@ -10,6 +18,8 @@ export interface TransportRequest {
   readonly remoteAddress: number;
   /** At least 1. */
   readonly lengthBytes: number;
+  /** Of a READ; one that is cut or that a peer of version 1 serves is never refused. */
+  readonly refuseWhen?: RefuseWhen | undefined;
   /** Bytes that have been moved since the last call; all of them once it is done. */
   onProgress(bytes: number): void;
   /**

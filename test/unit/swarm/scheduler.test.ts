@@ -28,7 +28,7 @@ function complete(scheduler: Scheduler, flight: Flight | undefined, nowMs: numbe
 describe('Scheduler', () => {
   test('asks first for the piece that the fewest have', () => {
     for (let seed = 0; seed < 20; seed++) {
-      const scheduler = create(4, {}, seed);
+      const scheduler = create(4, { sparePieces: 64 }, seed);
       scheduler.setHolder('a', 'replica', bitmapOf(4, [0, 1, 2, 3]));
       scheduler.setHolder('b', 'replica', bitmapOf(4, [0, 1, 3]));
       scheduler.setHolder('c', 'replica', bitmapOf(4, [0, 3]));

@@ -175,8 +175,8 @@ export class ClientConnection implements Channel {
     let headers = 0;
     let last: PendingRequest | undefined;
     for (const pending of this.#unsent) {
-      const { opcode, lengthBytes, remoteAddress } = pending.request;
-      const header = { opcode, version: this.#version, lengthBytes, address: remoteAddress };
+      const { opcode, lengthBytes, remoteAddress, refuseWhen } = pending.request;
+      const header = { opcode, version: this.#version, lengthBytes, address: remoteAddress, refuseWhen };
       encodeHeader(this.#frames, headers * HEADER_BYTES, header);
       headers += 1;
       last = pending;
@@ -203,7 +203,7 @@ export class ClientConnection implements Channel {
       // A refusal may come while the body is still on its way, so a request awaits its answer from its first byte.
       if (request.sentBytes === 0 && bytes > 0 && request.hasAnswer) {
         this.#awaiting.push(request);
-        this.#dueBytes += request.answerLeftBytes;
+        this.#dueBytes += request.certainLeftBytes;
       }
       request.sentBytes += bytes;
       left -= bytes;
@@ -255,6 +255,7 @@ export class ClientConnection implements Channel {
       if (room <= 0 || index === maxAnswers) return;
       const { statusLeftBytes, payloadLeftBytes } = request;
       if (statusLeftBytes > 0) message.push(this.#statusAddress(index) + request.receivedStatusBytes, statusLeftBytes);
+      if (request.isUndecided) return;
       const length = payloadLeftBytes > 0 ? this.#pushPayload(request, room) : 0;
       if (length < payloadLeftBytes) return;
       room -= length;
@@ -280,16 +281,18 @@ export class ClientConnection implements Channel {
     let left = count;
     let finished = 0;
     for (const request of this.#awaiting) {
+      const wasUndecided = request.isUndecided;
       const statusBytes = request.takeStatus(left);
       left -= statusBytes;
       if (request.statusLeftBytes > 0) this.#keepPartialStatus(finished, request.receivedStatusBytes);
       else if (statusBytes > 0 && !this.#isAccepted(request, finished)) return;
+      if (wasUndecided && !request.isUndecided) this.#dueBytes += request.payloadLeftBytes;
       left -= request.takePayload(left);
       if (request.answerLeftBytes > 0) break;
       finished += 1;
     }
     const done = this.#awaiting.splice(0, finished);
-    for (const request of done) this.#settle(request, Outcome.Done);
+    for (const request of done) this.#settle(request, outcomeOf(request));
     if (left > 0) this.close('the peer sent bytes that nobody asked for', 'lost');
   }
 
@@ -304,8 +307,12 @@ export class ClientConnection implements Channel {
   #isAccepted(request: PendingRequest, index: number): boolean {
     const status = decodeStatus(this.#frames, STATUSES_OFFSET + index * STATUS_BYTES);
     if (status === 'ok' && request.isSent) return true;
+    if ((status === 'busy' || status === 'sent') && request.request.refuseWhen !== undefined) {
+      request.refusal = status;
+      return true;
+    }
     const done = this.#awaiting.splice(0, index);
-    for (const earlier of done) this.#settle(earlier, Outcome.Done);
+    for (const earlier of done) this.#settle(earlier, outcomeOf(earlier));
     this.#fail(request, status === 'rejected' ? Outcome.Rejected : Outcome.Protocol);
     this.close(
       status === 'rejected' ? 'the peer refused an address' : 'the peer answered in another framing',
@@ -431,4 +438,9 @@ export class ClientConnection implements Channel {
     this.#frames.free();
     this.#context.onClosed(this, reason, end);
   }
+}
+
+function outcomeOf({ refusal }: PendingRequest): Outcome {
+  if (refusal === undefined) return Outcome.Done;
+  return refusal === 'busy' ? Outcome.Busy : Outcome.Sent;
 }

@@ -17,6 +17,7 @@ import { encodeStatus, STATUS_BYTES } from './framing.ts';
 import type { MessageHeader } from './message-header.ts';
 import type { Pacer } from './pacer.ts';
 import type { Reactor } from './reactor.ts';
+import type { SendLoad } from './send-load.ts';
 import { DRAIN_BYTES, ServerConnection, type ServerContext, SLOT_BYTES } from './server-connection.ts';
 
 const LISTEN_BACKLOG = 1024;
@@ -29,6 +30,7 @@ export interface InboundOptions {
   readonly reactor: Reactor;
   readonly ranges: RegisteredRanges;
   readonly message: MessageHeader;
+  readonly load: SendLoad;
   readonly siblings: readonly MessagePort[];
   readonly maxConnections: number;
   /** Undefined: no limit. */
@@ -56,7 +58,7 @@ export class Inbound {
     this.#options = options;
     this.#slots = new Scratch(options.maxConnections * SLOT_BYTES);
     for (let slot = options.maxConnections - 1; slot >= 0; slot--) this.#freeSlots.push(slot * SLOT_BYTES);
-    encodeStatus(this.#slots, 0, true);
+    encodeStatus(this.#slots, 0, 'ok');
     this.#okStatus = new SplicedBytes(this.#slots.address, STATUS_BYTES);
     this.#context = {
       ...options,

@@ -11,6 +11,7 @@ import type { FromWorker, ToWorker, WorkerSetup } from './messages.ts';
 import { Outbound } from './outbound.ts';
 import { Pacer } from './pacer.ts';
 import { Reactor } from './reactor.ts';
+import { SendLoad } from './send-load.ts';
 
 assert(parentPort !== null, 'an I/O worker runs in a worker thread');
 const port = parentPort;
@@ -28,6 +29,7 @@ const inbound = new Inbound({
   ranges,
   message,
   siblings: setup.siblings,
+  load: new SendLoad(setup.sendLoad),
   maxConnections: setup.maxInboundConnections,
   upload,
   download,

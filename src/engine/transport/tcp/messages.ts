@@ -4,7 +4,7 @@ import type { RegisteredRange } from '../../registered-ranges.ts';
 import type { RateLimit } from '../rate-limiter.ts';
 
 /** Fields of one request in {@link SubmitMessage.packed}. */
-export const REQUEST_FIELDS = 6;
+export const REQUEST_FIELDS = 8;
 /** Fields of one result in {@link SettledMessage.packed}. */
 export const RESULT_FIELDS = 2;
 
@@ -22,6 +22,10 @@ export const Outcome = {
   Protocol: 5,
   /** The connection ended while this request still waited behind others: not its fault. */
   Unstarted: 6,
+  /** The peer has enough to send, and was allowed to say so. */
+  Busy: 7,
+  /** The peer has sent the same bytes to somebody else a moment ago, and was allowed to say so. */
+  Sent: 8,
 } as const;
 export type Outcome = (typeof Outcome)[keyof typeof Outcome];
 
@@ -34,7 +38,10 @@ export type ConnectionEnd = 'refused' | 'lost' | 'stalled' | 'closed';
 export interface SubmitMessage {
   readonly kind: 'submit';
   readonly connectionId: number;
-  /** `[requestId, opcode (0 read, 1 write), localAddress, remoteAddress, lengthBytes, flow]` for each request. */
+  /**
+   * `[requestId, opcode (0 read, 1 write), localAddress, remoteAddress, lengthBytes, flow, queuedBytes, sentWithinMs]` for each
+   * request; the last two are those of RefuseWhen, and queuedBytes is 0 for a request that must not be refused.
+   */
   readonly packed: Float64Array;
 }
 
@@ -80,6 +87,8 @@ export interface WorkerSetup {
   readonly maxInboundConnections: number;
   readonly connectTimeoutMs: number;
   readonly stallTimeoutMs: number;
+  /** A SendLoad, shared by all workers of an engine. */
+  readonly sendLoad: SharedArrayBuffer;
   /** Shared by all workers of an engine; absent: no limit. */
   readonly uploadLimit: RateLimit | undefined;
   readonly downloadLimit: RateLimit | undefined;

@@ -57,14 +57,14 @@ export class Outbound {
   submit({ connectionId, packed }: SubmitMessage): void {
     const connection = this.#connections.get(connectionId);
     for (let at = 0; at < packed.length; at += REQUEST_FIELDS) {
-      const [id = 0, opcode = 0, localAddress = 0, remoteAddress = 0, lengthBytes = 0, flow = 0] = packed.subarray(
-        at,
-        at + REQUEST_FIELDS,
-      );
+      const fields = packed.subarray(at, at + REQUEST_FIELDS);
+      const [id = 0, opcode = 0, localAddress = 0, remoteAddress = 0, lengthBytes = 0, flow = 0] = fields;
+      const [queuedBytes = 0, sentWithinMs = 0] = fields.subarray(6);
       if (connection === undefined) this.#settle(id, Outcome.Unstarted);
       else {
         const kind = opcode === 1 ? 'write' : 'read';
-        connection.submit({ id, opcode: kind, localAddress, remoteAddress, lengthBytes, flow });
+        const refuseWhen = queuedBytes === 0 ? undefined : { queuedBytes, sentWithinMs };
+        connection.submit({ id, opcode: kind, localAddress, remoteAddress, lengthBytes, flow, refuseWhen });
       }
     }
   }

@@ -1,3 +1,4 @@
+import type { RefuseWhen } from '../transport.ts';
 import { type FramingVersion, HEADER_BYTES, type Opcode, STATUS_BYTES } from './framing.ts';
 
 export interface ClientRequest {
@@ -8,6 +9,8 @@ export interface ClientRequest {
   readonly lengthBytes: number;
   /** Whose part of a rate limit it uses; 0 without limits. */
   readonly flow: number;
+  /** Undefined: the peer must not refuse. */
+  readonly refuseWhen: RefuseWhen | undefined;
 }
 
 /** One request on one connection: how much of it has been sent, and how much of its answer has come. */
@@ -20,6 +23,8 @@ export class PendingRequest {
   #statusBytes = 0;
   #payloadBytes = 0;
   isCanceled = false;
+  /** By a status that says why; no payload comes then. */
+  refusal: 'busy' | 'sent' | undefined;
   /** Payload that has been told of. */
   toldBytes = 0;
 
@@ -52,7 +57,18 @@ export class PendingRequest {
   }
 
   get payloadLeftBytes(): number {
-    return this.request.opcode === 'read' ? this.request.lengthBytes - this.#payloadBytes : 0;
+    if (this.request.opcode === 'write' || this.refusal !== undefined) return 0;
+    return this.request.lengthBytes - this.#payloadBytes;
+  }
+
+  /** Whether only its status can tell what follows: payload, or the next answer. */
+  get isUndecided(): boolean {
+    return this.request.refuseWhen !== undefined && this.statusLeftBytes > 0;
+  }
+
+  /** What is sure to come of its answer. */
+  get certainLeftBytes(): number {
+    return this.isUndecided ? this.statusLeftBytes : this.answerLeftBytes;
   }
 
   get answerLeftBytes(): number {

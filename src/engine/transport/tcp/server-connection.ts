@@ -9,25 +9,29 @@
  * after {@link ServerConnection.revoke} of their range. Only system calls touch them.
  */
 
+import { systemClock } from '../../../core/clock.ts';
 import { errno } from '../../../native/libc.ts';
 import type { Scratch } from '../../../native/scratch.ts';
 import {
   closeSocket,
+  deliveryRate,
   EAGAIN,
   EFAULT,
   EINTR,
   MSG_NOSIGNAL,
   receive,
   sendMessage,
+  setSendAhead,
   shutdownWrites,
 } from '../../../native/sockets.ts';
 import type { SplicedBytes } from '../../../native/spliced-bytes.ts';
 import { flowOf, type RegisteredRange, type RegisteredRanges } from '../../registered-ranges.ts';
 import { Allowance } from './allowance.ts';
-import { decodeHeader, encodeStatus, HEADER_BYTES, STATUS_BYTES } from './framing.ts';
+import { decodeHeader, encodeStatus, type FramingVersion, HEADER_BYTES, STATUS_BYTES, type Status } from './framing.ts';
 import type { MessageHeader } from './message-header.ts';
 import type { Pacer } from './pacer.ts';
 import type { Channel, Reactor } from './reactor.ts';
+import type { SendLoad } from './send-load.ts';
 
 /** What all connections of one worker share. */
 export interface ServerContext {
@@ -35,6 +39,7 @@ export interface ServerContext {
   readonly ranges: RegisteredRanges;
   /** One slot of {@link SLOT_BYTES} a connection: its header and status in flight. */
   readonly slots: Scratch;
+  readonly load: SendLoad;
   /** At least {@link DRAIN_BYTES} that nobody reads. */
   readonly sink: Scratch;
   readonly message: MessageHeader;
@@ -65,7 +70,9 @@ type State =
       address: number;
       leftBytes: number;
       readonly range: RegisteredRange | undefined;
-      readonly isRefusal: boolean;
+      /** Of the whole payload, as counted in the load. */
+      readonly countedBytes: number;
+      readonly endsConnection: boolean;
     }
   | {
       readonly tag: 'receiving';
@@ -83,6 +90,10 @@ const STATUS_OFFSET = HEADER_BYTES;
 const QUANTUM_BYTES = 1024 * 1024;
 /** From here on a system call more for the status costs less than it saves. */
 const SPLICED_STATUS_MIN_BYTES = 256 * 1024;
+/** Bytes that a socket takes ahead of what is on its way: 4 ms of its measured speed, in these bounds. */
+const SEND_AHEAD_BYTES_MIN = 128 * 1024;
+const SEND_AHEAD_BYTES_MAX = 4 * 1024 * 1024;
+const SEND_AHEAD_SECONDS = 0.004;
 /** After a refusal the peer may still be sending a body; reading a little of it keeps the status from being reset away. */
 export const DRAIN_BYTES: number = 64 * 1024;
 const DRAIN_LIMIT_BYTES = 16 * 1024 * 1024;
@@ -96,6 +107,7 @@ export class ServerConnection implements Channel {
   #writable = true;
   #lastProgressMs: number = performance.now();
   #servedRequests = 0;
+  #sendAheadBytes = SEND_AHEAD_BYTES_MIN;
   /** What the rate limits let this connection move; undefined: anything. */
   readonly #upload: Allowance | undefined;
   readonly #download: Allowance | undefined;
@@ -107,6 +119,7 @@ export class ServerConnection implements Channel {
     const wake = (): void => context.reactor.wake(this);
     this.#upload = Allowance.of(context.upload, wake);
     this.#download = Allowance.of(context.download, wake);
+    setSendAhead(fd, SEND_AHEAD_BYTES_MIN);
   }
 
   /** Whether it waits between requests, so that it may be closed to make room. */
@@ -153,8 +166,8 @@ export class ServerConnection implements Channel {
   }
 
   #serve(): void {
-    const { ranges, slots } = this.#context;
-    const { opcode, version, lengthBytes, address } = decodeHeader(slots, this.slot);
+    const { ranges, slots, load } = this.#context;
+    const { opcode, version, lengthBytes, address, refuseWhen } = decodeHeader(slots, this.slot);
     const range = ranges.containing(address, lengthBytes);
     const isAllowed = range !== undefined && (opcode === 'read' ? range.isReadable : range.isWritable);
     this.#lastProgressMs = performance.now();
@@ -164,29 +177,50 @@ export class ServerConnection implements Channel {
         this.close();
         return;
       }
-      encodeStatus(slots, this.slot + STATUS_OFFSET, false);
-      this.#state = {
-        tag: 'sending',
-        statusLeftBytes: STATUS_BYTES,
-        address: 0,
-        leftBytes: 0,
-        range: undefined,
-        isRefusal: true,
-      };
-      return;
+      this.#answer('rejected');
+    } else if (opcode === 'write') {
+      this.#state = { tag: 'receiving', address, leftBytes: lengthBytes, range, hasStatus: version === 2 };
+    } else {
+      const nowMs = systemClock.nowMs();
+      const refusal = refuseWhen === undefined ? undefined : load.refusal(address, refuseWhen, nowMs);
+      if (refusal === undefined) this.#beginPayload(range, version, address, lengthBytes, nowMs);
+      else this.#answer(refusal);
     }
-    encodeStatus(slots, this.slot + STATUS_OFFSET, true);
-    this.#state =
-      opcode === 'read'
-        ? {
-            tag: 'sending',
-            statusLeftBytes: version === 2 ? STATUS_BYTES : 0,
-            address,
-            leftBytes: lengthBytes,
-            range,
-            isRefusal: false,
-          }
-        : { tag: 'receiving', address, leftBytes: lengthBytes, range, hasStatus: version === 2 };
+  }
+
+  /** Sends a status and no payload. */
+  #answer(status: Status): void {
+    encodeStatus(this.#context.slots, this.slot + STATUS_OFFSET, status);
+    this.#state = {
+      tag: 'sending',
+      statusLeftBytes: STATUS_BYTES,
+      address: 0,
+      leftBytes: 0,
+      range: undefined,
+      countedBytes: 0,
+      endsConnection: status === 'rejected',
+    };
+  }
+
+  #beginPayload(
+    range: RegisteredRange,
+    version: FramingVersion,
+    address: number,
+    lengthBytes: number,
+    nowMs: number,
+  ): void {
+    const { load, slots } = this.#context;
+    encodeStatus(slots, this.slot + STATUS_OFFSET, 'ok');
+    load.begin(address, lengthBytes, nowMs);
+    this.#state = {
+      tag: 'sending',
+      statusLeftBytes: version === 2 ? STATUS_BYTES : 0,
+      address,
+      leftBytes: lengthBytes,
+      range,
+      countedBytes: lengthBytes,
+      endsConnection: false,
+    };
   }
 
   #send(state: Extract<State, { tag: 'sending' }>): boolean {
@@ -206,13 +240,32 @@ export class ServerConnection implements Channel {
     if (isPaced) this.#upload?.use(count - statusBytes);
     this.#lastProgressMs = performance.now();
     if (state.statusLeftBytes > 0 || state.leftBytes > 0) return true;
-    if (state.isRefusal) {
+    if (state.countedBytes > 0) this.#endPayload(state.countedBytes);
+    if (state.endsConnection) {
       shutdownWrites(this.fd);
       this.#state = { tag: 'draining', leftBytes: DRAIN_LIMIT_BYTES };
     } else {
       this.#state = { tag: 'header', receivedBytes: 0 };
     }
     return true;
+  }
+
+  /** The kernel has all of it, and keeps little of it back: see {@link setSendAhead}. */
+  #endPayload(bytes: number): void {
+    this.#context.load.end(bytes);
+    if (bytes >= SEND_AHEAD_BYTES_MIN) this.#adjustSendAhead();
+  }
+
+  /**
+   * What lies in a socket waits there for its turn on the link, and no load tells of it. So little is let in ahead, as
+   * little as the speed of the connection allows.
+   */
+  #adjustSendAhead(): void {
+    const wanted = Math.min(deliveryRate(this.fd) * SEND_AHEAD_SECONDS, SEND_AHEAD_BYTES_MAX);
+    const bytes = Math.max(wanted, SEND_AHEAD_BYTES_MIN);
+    if (bytes > this.#sendAheadBytes / 2 && bytes < this.#sendAheadBytes * 2) return;
+    this.#sendAheadBytes = bytes;
+    setSendAhead(this.fd, bytes);
   }
 
   #sendParts(statusBytes: number, address: number, payloadBytes: number): number {
@@ -254,9 +307,8 @@ export class ServerConnection implements Channel {
     state.leftBytes -= count;
     this.#lastProgressMs = performance.now();
     if (state.leftBytes > 0) return true;
-    this.#state = state.hasStatus
-      ? { tag: 'sending', statusLeftBytes: STATUS_BYTES, address: 0, leftBytes: 0, range: undefined, isRefusal: false }
-      : { tag: 'header', receivedBytes: 0 };
+    if (state.hasStatus) this.#answer('ok');
+    else this.#state = { tag: 'header', receivedBytes: 0 };
     return true;
   }
 
@@ -300,6 +352,7 @@ export class ServerConnection implements Channel {
 
   close(): void {
     if (this.#state.tag === 'closed') return;
+    if (this.#state.tag === 'sending') this.#context.load.end(this.#state.countedBytes);
     this.#state = { tag: 'closed' };
     this.#upload?.close();
     this.#download?.close();

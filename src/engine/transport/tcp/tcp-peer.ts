@@ -9,6 +9,7 @@
 import { lookup } from 'node:dns/promises';
 import { ErrorCode, P2PStoreError } from '../../../core/errors.ts';
 import type { Segment } from '../../segment.ts';
+import type { RefuseWhen } from '../transport.ts';
 import { type ConnectionEnd, Outcome, REQUEST_FIELDS } from './messages.ts';
 import type { Slice } from './slice.ts';
 import { SliceQueue } from './slice-queue.ts';
@@ -50,6 +51,7 @@ const SLICES_PER_CONNECTION = 16;
 const MAX_FAILURES = 3;
 /** Connections that may be lost one after the other, without a slice that was finished in between. */
 const MAX_LOST = 8;
+const MUST_NOT_REFUSE: RefuseWhen = { queuedBytes: 0, sentWithinMs: 0 };
 
 export class TcpPeer {
   readonly #segment: Segment;
@@ -257,6 +259,16 @@ export class TcpPeer {
           `Cannot ${request.opcode} memory of ${this.#name}: it refused the address`,
           facts,
         );
+      case Outcome.Busy:
+      case Outcome.Sent:
+        return new P2PStoreError(
+          ErrorCode.TransferRefused,
+          `Cannot read memory of ${this.#name}: it has others to serve`,
+          {
+            peer: this.#segment.name,
+            reason: outcome === Outcome.Busy ? 'busy' : 'sent',
+          },
+        );
       case Outcome.MemoryFault:
         return new P2PStoreError(
           ErrorCode.MemoryFault,
@@ -303,10 +315,10 @@ function packSlices(slices: readonly Slice[]): Float64Array {
   const packed = new Float64Array(slices.length * REQUEST_FIELDS);
   slices.forEach(({ id, offset, lengthBytes, progress: { request, flow } }, index) => {
     const opcode = request.opcode === 'write' ? 1 : 0;
-    packed.set(
-      [id, opcode, request.localAddress + offset, request.remoteAddress + offset, lengthBytes, flow],
-      index * REQUEST_FIELDS,
-    );
+    const isWhole = lengthBytes === request.lengthBytes;
+    const { queuedBytes, sentWithinMs } = (isWhole ? request.refuseWhen : undefined) ?? MUST_NOT_REFUSE;
+    const addresses = [request.localAddress + offset, request.remoteAddress + offset];
+    packed.set([id, opcode, ...addresses, lengthBytes, flow, queuedBytes, sentWithinMs], index * REQUEST_FIELDS);
   });
   return packed;
 }

@@ -6,6 +6,7 @@ import { flowOf, type RegisteredRange, RegisteredRanges } from '../../registered
 import { chunkBytes, createRateLimit, type RateLimit } from '../rate-limiter.ts';
 import type { Transport, TransportRequest } from '../transport.ts';
 import { type FromWorker, Outcome, RESULT_FIELDS } from './messages.ts';
+import { createSendLoad } from './send-load.ts';
 import { RequestProgress, type Slice } from './slice.ts';
 import { type PeerConnection, type PeerContext, TcpPeer, WINDOW_BYTES } from './tcp-peer.ts';
 import { WorkerHandle } from './worker-handle.ts';
@@ -34,6 +35,7 @@ export interface TcpTransportOptions {
 
 /** Large enough that a slice costs nothing beside its bytes, small enough to spread one request over connections. */
 const SLICE_BYTES = 4 * 1024 * 1024;
+const REFUSABLE_BYTES_MAX = 16 * 1024 * 1024;
 /** Version 1 takes a connection for every request. */
 const SLICE_BYTES_VERSION_1 = 64 * 1024 * 1024;
 /** Under a download limit slices are asked for one by one, so that bytes come evenly. */
@@ -73,6 +75,7 @@ export class TcpTransport implements Transport {
     this.#options = options;
     const { maxUploadBytesPerSecond, maxDownloadBytesPerSecond } = options;
     const setup = {
+      sendLoad: createSendLoad(),
       uploadLimit: limitOf(maxUploadBytesPerSecond),
       downloadLimit: limitOf(maxDownloadBytesPerSecond),
       maxInboundConnections: Math.max(1, Math.ceil(options.maxInboundConnections / options.ioWorkers)),
@@ -140,7 +143,7 @@ export class TcpTransport implements Transport {
         continue;
       }
       const peer = this.#peerOf(request);
-      const sliceBytes = request.segment.protocolVersion === 1 ? this.#sliceBytesVersion1 : this.#sliceBytes;
+      const sliceBytes = this.#sliceBytesOf(request);
       const flow = this.#ranges === undefined ? 0 : this.#flowOf(request, this.#ranges);
       const progress = new RequestProgress(request, sliceBytes, () => this.#nextId++, this.#onSliceSettled, flow);
       this.#progress.set(request, { progress, peer });
@@ -171,6 +174,13 @@ export class TcpTransport implements Transport {
     this.#slices.delete(id);
     if (progress.isSettled) this.#progress.delete(progress.request);
   };
+
+  /** What may be refused is asked in one, so that it is refused as a whole. */
+  #sliceBytesOf({ segment, refuseWhen, lengthBytes }: TransportRequest): number {
+    if (segment.protocolVersion === 1) return this.#sliceBytesVersion1;
+    const isWhole = refuseWhen !== undefined && lengthBytes <= REFUSABLE_BYTES_MAX && this.#sliceBytes === SLICE_BYTES;
+    return isWhole ? lengthBytes : this.#sliceBytes;
+  }
 
   #flowOf({ localAddress, lengthBytes }: TransportRequest, ranges: RegisteredRanges): number {
     const range = ranges.containing(localAddress, lengthBytes);

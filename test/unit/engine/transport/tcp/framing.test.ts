@@ -66,6 +66,29 @@ describe('encodeHeader', () => {
     expect(headerBytes(header).toString('hex')).toBe(expected.toString('hex'));
   });
 
+  test('puts into the padding when a READ may be refused, under an opcode that the original serves as a READ', () => {
+    const refuseWhen = { queuedBytes: 0x01_02_03 * 1024, sentWithinMs: 0x04_05_06_07 };
+    const header: Header = { opcode: 'read', version: 2, lengthBytes: 1, address: 2, refuseWhen };
+    const bytes = headerBytes(header);
+    expect(bytes.subarray(16).toString('hex')).toBe('c003020107060504');
+    expect(decodeHeader(memoryOf(bytes), 0)).toEqual(header);
+  });
+
+  test('rounds the bounds of a refusal up, and keeps them in their fields', () => {
+    const bounds = [
+      { queuedBytes: 1, sentWithinMs: 0.5 },
+      { queuedBytes: 2 ** 40, sentWithinMs: 2 ** 40 },
+    ];
+    const read = bounds.map((refuseWhen) => {
+      const bytes = headerBytes({ opcode: 'read', version: 2, lengthBytes: 1, address: 2, refuseWhen });
+      return decodeHeader(memoryOf(bytes), 0).refuseWhen;
+    });
+    expect(read).toEqual([
+      { queuedBytes: 1024, sentWithinMs: 1 },
+      { queuedBytes: 0xff_ffff * 1024, sentWithinMs: 0xffff_ffff },
+    ]);
+  });
+
   test('is undone by decodeHeader, at any offset', () => {
     const header = fc.record({
       opcode: fc.constantFrom('read' as const, 'write' as const),
@@ -87,19 +110,19 @@ describe('encodeHeader', () => {
 
 describe('statuses', () => {
   test('encodeStatus() writes the captured bytes', () => {
-    for (const isOk of [true, false]) {
+    for (const status of ['ok', 'rejected'] as const) {
       const bytes = Buffer.alloc(STATUS_BYTES);
-      encodeStatus(memoryOf(bytes), 0, isOk);
-      expect(bytes.toString('hex')).toBe(
-        fromHex(isOk ? CAPTURED_STATUSES.ok : CAPTURED_STATUSES.rejected).toString('hex'),
-      );
+      encodeStatus(memoryOf(bytes), 0, status);
+      expect(bytes.toString('hex')).toBe(fromHex(CAPTURED_STATUSES[status]).toString('hex'));
     }
   });
 
   test('decodeStatus() tells OK, refusals and payload of a peer that sends no status', () => {
     expect(decodeStatus(memoryOf(fromHex(CAPTURED_STATUSES.ok)), 0)).toBe('ok');
     expect(decodeStatus(memoryOf(fromHex(CAPTURED_STATUSES.rejected)), 0)).toBe('rejected');
-    expect(decodeStatus(memoryOf(fromHex('02000000 5654434d')), 0)).toBe('rejected');
+    expect(decodeStatus(memoryOf(fromHex('02000000 5654434d')), 0)).toBe('busy');
+    expect(decodeStatus(memoryOf(fromHex('03000000 5654434d')), 0)).toBe('sent');
+    expect(decodeStatus(memoryOf(fromHex('04000000 5654434d')), 0)).toBe('rejected');
     expect(decodeStatus(memoryOf(fromHex('078a0d90 1396199c')), 0)).toBe('legacy');
     expect(decodeStatus(memoryOf(Buffer.alloc(STATUS_BYTES)), 0)).toBe('legacy');
   });

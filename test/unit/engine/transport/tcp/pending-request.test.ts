@@ -1,7 +1,14 @@
 import { expect, test } from 'vitest';
 import { PendingRequest } from '../../../../../src/engine/transport/tcp/pending-request.ts';
 
-const request = { id: 1, localAddress: 4096, remoteAddress: 8192, lengthBytes: 100, flow: 0 } as const;
+const request = {
+  id: 1,
+  localAddress: 4096,
+  remoteAddress: 8192,
+  lengthBytes: 100,
+  flow: 0,
+  refuseWhen: undefined,
+} as const;
 
 test.each([
   ['read', 2, { requestBytes: 24, hasAnswer: true, statusLeftBytes: 8, payloadLeftBytes: 100 }],
