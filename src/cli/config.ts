@@ -31,6 +31,8 @@ export interface Config {
   readonly maxUploadBytesPerSecond: number | undefined;
   readonly maxDownloadBytesPerSecond: number | undefined;
   readonly maxShardSizeBytes: number;
+  readonly pieceSizeBytes: number | undefined;
+  readonly receivers: number | undefined;
   readonly timeoutMs: number | undefined;
   readonly json: boolean;
   readonly quiet: boolean;
@@ -88,6 +90,8 @@ export function readConfig(raw: RawOptions, environment: Environment): Config {
     maxUploadBytesPerSecond: map(text('maxUpload'), (value) => parseRateBytesPerSecond(value, '--max-upload')),
     maxDownloadBytesPerSecond: map(text('maxDownload'), (value) => parseRateBytesPerSecond(value, '--max-download')),
     maxShardSizeBytes: readShardSizeBytes(text('shardSize') ?? SHARD_SIZE_DEFAULT),
+    pieceSizeBytes: map(text('pieceSize'), (value) => parseSizeBytes(value, '--piece-size')),
+    receivers: map(text('receivers'), readReceivers),
     timeoutMs: map(text('timeout'), (value) => parseDurationMs(value, '--timeout')),
     json: isSet('json'),
     quiet: isSet('quiet'),
@@ -114,6 +118,11 @@ function readChoice<T extends string>(value: string, choices: readonly T[], argu
   const choice = choices.find((candidate) => candidate === value);
   if (choice === undefined) throw invalid(argument, `"${value}" is none of ${choices.join(', ')}`);
   return choice;
+}
+
+function readReceivers(value: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(value)) throw invalid('--receivers', `"${value}" is not a whole number above 0`);
+  return Number(value);
 }
 
 function readShardSizeBytes(value: string): number {

@@ -19,6 +19,8 @@ export type OptionKey =
   | 'maxUpload'
   | 'maxDownload'
   | 'shardSize'
+  | 'pieceSize'
+  | 'receivers'
   | 'timeout'
   | 'json'
   | 'quiet'
@@ -70,6 +72,16 @@ export const OPTIONS: Readonly<Record<OptionKey, OptionSpec>> = {
     summary: 'how objects are cut, a power of two up to 4GiB',
     fallback: '64MiB',
     variable: 'P2PSTORE_SHARD_SIZE',
+  },
+  pieceSize: {
+    flags: '--piece-size <size>',
+    summary: 'what is transferred and verified as one, a power of two from 4KiB to the shard size',
+    fallback: 'chosen by size and --receivers',
+  },
+  receivers: {
+    flags: '--receivers <count>',
+    summary: 'how many will pull at the same time; the more, the smaller the pieces',
+    fallback: '64',
   },
   timeout: {
     flags: '--timeout <duration>',

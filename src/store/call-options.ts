@@ -1,4 +1,4 @@
-import { GIB, isPowerOfTwo, MIB } from '../core/units.ts';
+import { GIB, isPowerOfTwo, KIB, MIB } from '../core/units.ts';
 import type { MemoryInput } from '../memory/resolve-memory.ts';
 import type { DownloadProgress } from '../swarm/download-types.ts';
 import { invalidArgument } from './object-name.ts';
@@ -12,6 +12,10 @@ export interface StoreCallOptions {
 export interface RegisterOptions extends StoreCallOptions {
   /** Registers also over a name that is live in another store, whose pulls then end with P2P_OBJECT_SUPERSEDED. Default false. */
   readonly force?: boolean | undefined;
+  /** Bytes that are transferred and verified as one, a power of two from 4 KiB to `maxShardSize`. Default: see `receivers`. */
+  readonly pieceSize?: number | undefined;
+  /** How many stores will pull at the same time; the more, the smaller the pieces. Default 64. */
+  readonly receivers?: number | undefined;
   /** By what receivers verify every piece. `none` saves computing digests, and finds no flipped bit. Default `xxh64`. */
   readonly verify?: 'xxh64' | 'blake3' | 'none' | undefined;
 }
@@ -37,6 +41,7 @@ export interface StatusWatchCallOptions extends StoreCallOptions {
 
 export const DEFAULT_SHARD_SIZE_BYTES: number = 64 * MIB;
 const SHARD_SIZE_BYTES_MAX = 4 * GIB;
+const PIECE_SIZE_BYTES_MIN: number = 4 * KIB;
 const INTERVAL_MS = { min: 100, max: 3_600_000 };
 const ALGORITHMS: readonly unknown[] = ['xxh64', 'blake3', 'none'];
 
@@ -44,6 +49,22 @@ const ALGORITHMS: readonly unknown[] = ['xxh64', 'blake3', 'none'];
 export function checkMaxShardSize(maxShardSize: number): void {
   if (isPowerOfTwo(maxShardSize) && maxShardSize <= SHARD_SIZE_BYTES_MAX) return;
   throw invalidArgument('maxShardSize', `${String(maxShardSize)} is not a power of two up to ${SHARD_SIZE_BYTES_MAX}`);
+}
+
+/** @throws P2P_INVALID_ARGUMENT */
+export function checkPieceOptions(
+  { pieceSize, receivers }: Pick<RegisterOptions, 'pieceSize' | 'receivers'>,
+  maxShardSize: number,
+): void {
+  const isPieceSize = (size: number): boolean =>
+    isPowerOfTwo(size) && size >= PIECE_SIZE_BYTES_MIN && size <= maxShardSize;
+  if (pieceSize !== undefined && !isPieceSize(pieceSize)) {
+    const state = `is not a power of two from ${PIECE_SIZE_BYTES_MIN} to maxShardSize, ${maxShardSize}`;
+    throw invalidArgument('pieceSize', `${String(pieceSize)} ${state}`);
+  }
+  if (receivers !== undefined && !(Number.isSafeInteger(receivers) && receivers > 0)) {
+    throw invalidArgument('receivers', `${String(receivers)} is not a whole number above 0`);
+  }
 }
 
 /** @throws P2P_INVALID_ARGUMENT */

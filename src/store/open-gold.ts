@@ -13,6 +13,9 @@ export interface GoldRequest {
   readonly memory: ResolvedMemory;
   readonly maxShardSizeBytes: number;
   readonly location: string;
+  /** Undefined: chosen by the object's size and its receivers. */
+  readonly pieceSizeBytes?: number | undefined;
+  readonly receivers?: number | undefined;
   readonly algorithm: 'xxh64' | 'blake3' | 'none';
   readonly force: boolean;
   readonly signal: AbortSignal;
@@ -24,7 +27,7 @@ export interface GoldRequest {
 
 /** @throws P2P_INVALID_ARGUMENT The shard size cuts the object into more pieces than peers accept. */
 export function planObject(
-  request: Pick<GoldRequest, 'memory' | 'maxShardSizeBytes' | 'algorithm' | 'folder'>,
+  request: Pick<GoldRequest, 'memory' | 'maxShardSizeBytes' | 'algorithm' | 'folder' | 'pieceSizeBytes' | 'receivers'>,
 ): ObjectRecord {
   const { memory, maxShardSizeBytes, algorithm, folder } = request;
   const object: ObjectRecord = {
@@ -32,7 +35,13 @@ export function planObject(
     generation: randomBytes(16).toString('hex'),
     sizes: memory.ranges.map(({ lengthBytes }) => lengthBytes),
     maxShardSizeBytes,
-    pieceSizeBytes: choosePieceSizeBytes(memory.totalBytes, maxShardSizeBytes),
+    pieceSizeBytes:
+      request.pieceSizeBytes ??
+      choosePieceSizeBytes({
+        totalSize: memory.totalBytes,
+        maxShardSize: maxShardSizeBytes,
+        receivers: request.receivers,
+      }),
     digest: { algorithm },
     ...(folder && { folder }),
   };

@@ -12,6 +12,7 @@ import {
   checkBufferCount,
   checkIntervalMs,
   checkMaxShardSize,
+  checkPieceOptions,
   checkVerifyOption,
   DEFAULT_SHARD_SIZE_BYTES,
   type GetReplicaOptions,
@@ -347,13 +348,16 @@ export class P2PStore implements AsyncDisposable {
     return this.#run(options.signal, async (signal) => {
       checkObjectName(name);
       checkMaxShardSize(maxShardSize);
+      checkPieceOptions(options, maxShardSize);
       checkVerifyOption(verify);
       if (!this.#parts.engine.hasLocation(location)) {
         throw invalidArgument('location', `"${String(location)}" is no key of the NIC priority matrix`);
       }
       return await this.#reserved(name, 'gold', async () => {
         const opened = await openMemory(signal);
-        const settings = { maxShardSizeBytes: maxShardSize, algorithm: verify, location, force, signal };
+        const { pieceSize: pieceSizeBytes, receivers } = options;
+        const cut = { maxShardSizeBytes: maxShardSize, pieceSizeBytes, receivers };
+        const settings = { ...cut, algorithm: verify, location, force, signal };
         const local = await this.#openGold({ name, ...opened, ...settings });
         return [local, opened];
       });

@@ -16,8 +16,7 @@ export class Flight {
   readonly holder: Holder;
   readonly piece: number;
   readonly requestedMs: number;
-  /** Undefined: it must not be refused. */
-  readonly refuseWhen: RefuseWhen | undefined;
+  readonly refuseWhen: RefuseWhen;
   /** How long it should take, judged when it was asked. */
   readonly expectedMs: number;
   /** When bytes of it last came, and how many are here. */
@@ -31,7 +30,7 @@ export class Flight {
     readonly piece: number;
     readonly nowMs: number;
     readonly expectedMs: number;
-    readonly refuseWhen: RefuseWhen | undefined;
+    readonly refuseWhen: RefuseWhen;
   }) {
     this.holder = parts.holder;
     this.piece = parts.piece;
@@ -48,7 +47,7 @@ export class Flight {
 
 /** Old samples weigh this much less with each new one: the mean reaches back about five pieces. */
 const speedDecay = 0.8;
-const leastGrowth = 1.05;
+const leastGrowth = 1.005;
 const busyFactorMax = 8;
 
 /** What the scheduler knows of one source: its pieces, its load, its speed and its sins. */

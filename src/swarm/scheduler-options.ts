@@ -10,7 +10,12 @@ export interface SchedulerOptions {
   readonly holderBytesMax?: number;
   /** Work to queue at a holder behind the piece that it sends, in ms. Default 25: covers a busy main thread. */
   readonly queueMs?: number;
-  /** Pieces to have in flight beyond what the links hold, while others fetch the object too. Default 2. */
+  /**
+   * Pieces to have in flight at least, from all holders together. Default 4: one more than what a receiver gets served at once, so
+   * that those who have fallen behind ask as much as the others.
+   */
+  readonly piecesMin?: number;
+  /** Pieces to have in flight beyond what the links hold. Default 2. */
   readonly sparePieces?: number;
   /**
    * Pieces that a source may be busy with and still take one more of this receiver; one that is busier refuses.
@@ -36,6 +41,7 @@ export const schedulerDefaults: ResolvedSchedulerOptions = {
   holderPiecesMax: 16,
   holderBytesMax: 64 * MIB,
   queueMs: 25,
+  piecesMin: 4,
   sparePieces: 2,
   busyPieces: 2,
   copiesMax: 2,

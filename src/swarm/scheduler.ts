@@ -328,11 +328,11 @@ export class Scheduler {
     }
   }
 
-  /** How many pieces may be in flight. Alone, only the holders' own limits count. */
+  /** How many pieces may be in flight. */
   #windowPieces(): number {
-    const { piecesMax, queueMs, sparePieces } = this.#options;
-    if (this.#receivers === 1) return piecesMax;
-    return Math.min(piecesMax, Math.floor(this.#window.bytes(queueMs) / this.#pieceBytes(0)) + sparePieces);
+    const { piecesMin, piecesMax, queueMs, sparePieces } = this.#options;
+    const wanted = Math.floor(this.#window.bytes(queueMs) / this.#pieceBytes(0)) + sparePieces;
+    return Math.min(Math.max(wanted, piecesMin), piecesMax);
   }
 
   #onBusy(holder: Holder, nowMs: number): void {
@@ -405,10 +405,9 @@ export class Scheduler {
 
   #begin(holder: Holder, piece: number, nowMs: number): Flight {
     const bytes = this.#pieceBytes(piece);
-    const refuseWhen = this.#receivers === 1 ? undefined : this.#refuseWhen(holder, piece);
     const mean = holder.speed === undefined ? meanSpeed(this.#holders.values()) : undefined;
     const expectedMs = arrivalMs(holder, bytes, mean);
-    const flight = new Flight({ holder, piece, nowMs, expectedMs, refuseWhen });
+    const flight = new Flight({ holder, piece, nowMs, expectedMs, refuseWhen: this.#refuseWhen(holder, piece) });
     this.#becomeAsked(piece);
     let ask = this.#asks.get(piece);
     if (ask === undefined) {
@@ -422,10 +421,14 @@ export class Scheduler {
     return flight;
   }
 
-  /** A holder should have enough to send for its uplink never to rest, and the gold source should send a piece once. */
+  /**
+   * A holder should have enough to send for its uplink never to rest, and the gold source should send a piece once. What
+   * it sends to us does not count: that is there because it may be.
+   */
   #refuseWhen(holder: Holder, piece: number): RefuseWhen {
     const { busyPieces, queueMs } = this.#options;
-    const queuedBytes = Math.max(busyPieces * this.#pieceBytes(0), 2 * queueMs * (holder.speed ?? 0));
+    const othersBytes = Math.max(busyPieces * this.#pieceBytes(0), 2 * queueMs * (holder.speed ?? 0));
+    const queuedBytes = othersBytes + holder.inFlightBytes;
     const isRare = holder.role === 'gold' && this.#rarity.replicas(piece) === 0;
     return { queuedBytes, sentWithinMs: isRare ? this.#patienceMs(holder, piece) : 0 };
   }

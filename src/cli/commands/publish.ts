@@ -18,7 +18,17 @@ export const publishCommand: Command = {
     'Maps files into memory, without a copy, and serves them under a name until SIGINT or SIGTERM; then nothing of them stays listed. ' +
     'A file becomes one object, and so does a folder, whose name ends in /. Links are followed; files of a folder below 256 KiB are copied into memory.',
   operands: [{ form: '<path...>', summary: 'files and folders to serve' }],
-  options: [...COMMON_OPTIONS, ...PORT_OPTIONS, ...RATE_OPTIONS, 'name', 'force', 'verify', 'untilStdinEnds'],
+  options: [
+    ...COMMON_OPTIONS,
+    ...PORT_OPTIONS,
+    ...RATE_OPTIONS,
+    'name',
+    'force',
+    'verify',
+    'pieceSize',
+    'receivers',
+    'untilStdinEnds',
+  ],
   examples: [
     { line: 'p2pstore publish model.safetensors', summary: 'One file, to other terminals of this machine' },
     {
@@ -58,8 +68,8 @@ async function register(
   { config }: CommandContext,
   signal: AbortSignal,
 ): Promise<{ readonly bytes: number; readonly files?: number }> {
-  const { maxShardSizeBytes: maxShardSize, force, verify } = config;
-  const options = { signal, force, verify, maxShardSize };
+  const { maxShardSizeBytes: maxShardSize, pieceSizeBytes: pieceSize, receivers, force, verify } = config;
+  const options = { signal, force, verify, maxShardSize, pieceSize, receivers };
   if (item.kind === 'folder') {
     const { files, totalSize } = await store.registerFolder(item.name, item.path, options);
     return { bytes: totalSize, files };

@@ -1,29 +1,36 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { GIB, isPowerOfTwo, MIB } from '../../../src/core/units.ts';
+import { GIB, isPowerOfTwo, KIB, MIB } from '../../../src/core/units.ts';
 import { choosePieceSizeBytes, pieceAt, pieceCount, piecesOf } from '../../../src/swarm/layout.ts';
 
 describe('choosePieceSizeBytes()', () => {
   test.each([
-    [0, 64 * MIB, MIB],
-    [MIB, 64 * MIB, MIB],
-    [256 * MIB, 64 * MIB, MIB],
-    [GIB, 64 * MIB, 4 * MIB],
-    [4 * GIB, 64 * MIB, 16 * MIB],
+    [0, 64 * MIB, 256 * KIB],
+    [32 * MIB, 64 * MIB, 256 * KIB],
+    [128 * MIB, 64 * MIB, 512 * KIB],
+    [GIB, 64 * MIB, MIB],
+    [140 * GIB, 64 * MIB, 16 * MIB],
     [1000 * GIB, 64 * MIB, 16 * MIB],
     [GIB, 64 * 1024, 64 * 1024],
   ])('cuts %d bytes in shards of %d into pieces of %d', (totalSize, maxShardSize, expected) => {
-    expect(choosePieceSizeBytes(totalSize, maxShardSize)).toBe(expected);
+    expect(choosePieceSizeBytes({ totalSize, maxShardSize })).toBe(expected);
+  });
+
+  test('cuts smaller for many receivers than for few', () => {
+    const [few, many] = [2, 1_000].map((receivers) =>
+      choosePieceSizeBytes({ totalSize: GIB, maxShardSize: 64 * MIB, receivers }),
+    );
+    expect(few).toBeGreaterThan(many ?? 0);
   });
 
   test('is a power of two that no shard is smaller than', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 2 ** 45 }), fc.integer({ min: 0, max: 32 }), (totalSize, exponent) => {
-        const size = choosePieceSizeBytes(totalSize, 2 ** exponent);
+        const size = choosePieceSizeBytes({ totalSize, maxShardSize: 2 ** exponent });
         expect(isPowerOfTwo(size)).toBe(true);
         expect(size).toBeLessThanOrEqual(Math.min(16 * MIB, 2 ** exponent));
-        if (exponent >= 20) expect(size).toBeGreaterThanOrEqual(MIB);
+        if (exponent >= 18) expect(size).toBeGreaterThanOrEqual(256 * KIB);
       }),
     );
   });
