@@ -93,7 +93,7 @@ function recordBytes(totalBytes: number, buffers: number): { readonly object: nu
     generation,
     sizes,
     maxShardSizeBytes: 64 * MIB,
-    pieceSizeBytes: choosePieceSizeBytes(totalBytes, 64 * MIB),
+    pieceSizeBytes: choosePieceSizeBytes({ totalSize: totalBytes, maxShardSize: 64 * MIB }),
     digest: { algorithm: 'blake3', root: '0'.repeat(64) },
   });
   const source = encodeSourceRecord(sourceKey(name, segment), {
