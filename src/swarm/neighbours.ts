@@ -167,17 +167,16 @@ export class Neighbours {
     const signal = AbortSignal.any([stop.signal, attempt.signal]);
     const cancelTimer = clock.after(firstMessageMs, () => attempt.abort(new Error('the peer says nothing')));
     let last: State = State.SERVING;
+    const onMessage = (message: Availability): void => {
+      cancelTimer();
+      const isFirst = !neighbour.isConnected;
+      neighbour.isConnected = true;
+      if (isFirst) onFirst();
+      last = message.state;
+      events.onAvailability(source, message, isFirst);
+    };
     try {
-      const stream = peers.follow(source.peerEndpoint, layout, { wantsDigests: wantsDigests(source), signal });
-      for await (const message of stream) {
-        signal.throwIfAborted();
-        cancelTimer();
-        const isFirst = !neighbour.isConnected;
-        neighbour.isConnected = true;
-        if (isFirst) onFirst();
-        last = message.state;
-        events.onAvailability(source, message, isFirst);
-      }
+      await peers.follow(source.peerEndpoint, layout, { wantsDigests: wantsDigests(source), onMessage, signal });
     } finally {
       cancelTimer();
       attempt.abort();

@@ -1,14 +1,15 @@
 import { type Client, type CallOptions as ConnectCallOptions, createClient } from '@connectrpc/connect';
 import { createConnectTransport } from '@connectrpc/connect-node';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import { GuardedSessions } from '../core/guarded-sessions.ts';
 import { MIB } from '../core/units.ts';
+import { readFollow } from './follow-stream.ts';
 import {
   type Availability,
   type GetStatusResponse,
   PeerService as PeerServiceDefinition,
   type Verdict,
 } from './gen/p2pstore/peer/v1/peer_pb.ts';
-import { GuardedSessions } from './guarded-sessions.ts';
 
 /** An object as peers name it. */
 export interface ObjectId {
@@ -22,10 +23,20 @@ export interface PeerCallOptions {
   readonly timeoutMs?: number;
 }
 
+export interface FollowOptions {
+  readonly wantsDigests: boolean;
+  readonly onMessage: (message: Availability) => void;
+  readonly signal: AbortSignal;
+}
+
 /** All digests of the largest objects, 62,500 pieces of 32 bytes, fit eight times. */
 const responseBytesMax = 16 * MIB;
 const pingIntervalMs = 5_000;
-const pingTimeoutMs = 5_000;
+/**
+ * A machine that is overloaded may leave a ping alone for seconds and serve bytes all the while. What does stall is found
+ * by its data port, long before this; a dead control connection only must not stay for ever.
+ */
+const pingTimeoutMs = 20_000;
 const idleConnectionTimeoutMs = 10_000;
 /** Endpoints remembered; above, those without a connection are forgotten. */
 const peersMax = 256;
@@ -46,16 +57,18 @@ export class PeerClient implements AsyncDisposable {
   readonly #peers = new Map<string, Peer>();
   #isClosed = false;
 
-  /** Yields all that the peer has, then changes. Ends when the peer serves the object no more. */
-  async *follow(
-    endpoint: string,
-    object: ObjectId,
-    options: { readonly wantsDigests: boolean; readonly signal: AbortSignal },
-  ): AsyncGenerator<Availability> {
-    const { wantsDigests, signal } = options;
+  /**
+   * Calls back with all that the peer has, then with changes. Resolves when the peer serves the object no more.
+   *
+   * @param options.onMessage - Not called after an abort. What it throws ends the stream.
+   */
+  async follow(endpoint: string, object: ObjectId, options: FollowOptions): Promise<void> {
+    const { signal } = options;
+    signal.throwIfAborted();
     try {
       const { name, generation } = object;
-      yield* this.#peer(endpoint).client.follow({ name, generation, wantsDigests }, { signal });
+      const { sessions } = this.#peer(endpoint);
+      await readFollow(sessions, { name, generation, messageBytesMax: responseBytesMax, ...options });
     } catch (cause) {
       throw translate(cause, endpoint, signal);
     }

@@ -3,18 +3,16 @@ import { setMaxListeners } from 'node:events';
 import http2 from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { Code, ConnectError, type HandlerContext, type ServiceImpl } from '@connectrpc/connect';
+import { Code, ConnectError, type ServiceImpl } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { systemClock } from '../core/clock.ts';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { KIB } from '../core/units.ts';
 import { type Logger, silentLogger } from '../observability/logger.ts';
-import {
-  type FollowRequest,
-  type GetStatusResponseSchema,
-  PeerService as PeerServiceDefinition,
-} from './gen/p2pstore/peer/v1/peer_pb.ts';
-import { followObject, stateMessage } from './peer-follow.ts';
+import { FollowFeed } from './follow-feed.ts';
+import { followCodecOf, serveFollow } from './follow-handler.ts';
+import { type GetStatusResponseSchema, PeerService as PeerServiceDefinition } from './gen/p2pstore/peer/v1/peer_pb.ts';
+import { stateMessage } from './pending-changes.ts';
 import { Rechecker } from './rechecker.ts';
 import type { SharedObject } from './shared-object.ts';
 
@@ -39,7 +37,7 @@ const sessionIdleMs = 60_000;
 interface Served {
   readonly object: SharedObject;
   readonly rechecker: Rechecker;
-  followers: number;
+  readonly feed: FollowFeed;
 }
 
 export class PeerService implements AsyncDisposable {
@@ -84,7 +82,11 @@ export class PeerService implements AsyncDisposable {
       grpcWeb: false,
       shutdownSignal: shutdown.signal,
     });
-    const server = http2.createServer({ settings: { maxConcurrentStreams: streamsMax } }, handler);
+    const server = http2.createServer({ settings: { maxConcurrentStreams: streamsMax } }, (request, response) => {
+      const codec = followCodecOf(request.headers);
+      if (codec === undefined) handler(request, response);
+      else serveFollow(request.stream, request.headers, codec, (asked) => find(served, asked).feed);
+    });
     const sessions = trackSessions(server, sessionsMax, logger);
     await listen(server, host, port);
     const { port: boundPort } = server.address() as AddressInfo;
@@ -100,7 +102,7 @@ export class PeerService implements AsyncDisposable {
     this.#served.set(object.layout.name, {
       object,
       rechecker: new Rechecker(object, () => systemClock.nowMs()),
-      followers: 0,
+      feed: new FollowFeed(object, systemClock),
     });
   }
 
@@ -164,34 +166,26 @@ function trackSessions(server: http2.Http2Server, sessionsMax: number, logger: L
   return sessions;
 }
 
-function createHandlers(served: ReadonlyMap<string, Served>): Required<ServiceImpl<typeof PeerServiceDefinition>> {
-  const find = ({ name, generation }: { readonly name: string; readonly generation: string }): Served => {
-    const entry = served.get(name);
-    if (entry?.object.layout.generation === generation) return entry;
-    throw new ConnectError('the object is not served here', Code.NotFound);
-  };
+function find(
+  served: ReadonlyMap<string, Served>,
+  { name, generation }: { readonly name: string; readonly generation: string },
+): Served {
+  const entry = served.get(name);
+  if (entry?.object.layout.generation === generation) return entry;
+  throw new ConnectError('the object is not served here', Code.NotFound);
+}
+
+/** All calls but `Follow`, which is not left to Connect. */
+function createHandlers(
+  served: ReadonlyMap<string, Served>,
+): Required<Omit<ServiceImpl<typeof PeerServiceDefinition>, 'follow'>> {
   return {
-    async *follow(request: FollowRequest, context: HandlerContext) {
-      const entry = find(request);
-      entry.followers++;
-      try {
-        // Each message costs its sender some work: with many followers it collects for longer.
-        const coalesceMs = (): number => 4 + Math.min(entry.followers, 32);
-        yield* followObject(entry.object, {
-          wantsDigests: request.wantsDigests,
-          coalesceMs,
-          signal: context.signal,
-        });
-      } finally {
-        entry.followers--;
-      }
-    },
     getDigests(request) {
-      const { object } = find(request);
+      const { object } = find(served, request);
       return object.knowsAllDigests ? { digests: object.digests } : {};
     },
     async reportMismatch(request) {
-      const { object, rechecker } = find(request);
+      const { object, rechecker } = find(served, request);
       if (request.piece >= object.pieces) throw new ConnectError('there is no such piece', Code.OutOfRange);
       return { verdict: await rechecker.check(request.piece) };
     },
@@ -202,7 +196,7 @@ function createHandlers(served: ReadonlyMap<string, Served>): Required<ServiceIm
   };
 }
 
-function describe({ object, followers }: Served): MessageInitShape<typeof GetStatusResponseSchema> {
+function describe({ object, feed }: Served): MessageInitShape<typeof GetStatusResponseSchema> {
   const { progress, layout } = object;
   return {
     isServed: true,
@@ -212,7 +206,7 @@ function describe({ object, followers }: Served): MessageInitShape<typeof GetSta
     totalBytes: BigInt(layout.totalSize),
     pieces: object.pieces,
     verifiedPieces: object.verified.count,
-    followers,
+    followers: feed.followers,
     sources: (progress?.sources ?? []).map((source) => ({ ...source, bytes: BigInt(source.bytes) })),
     bytesPerSecond: progress?.bytesPerSecond ?? 0,
   };

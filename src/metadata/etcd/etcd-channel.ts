@@ -1,9 +1,11 @@
+import { setMaxListeners } from 'node:events';
 import type { SecureClientSessionOptions } from 'node:http2';
 import { type Client, type CallOptions as ConnectCallOptions, createClient } from '@connectrpc/connect';
-import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import { createGrpcTransport } from '@connectrpc/connect-node';
 import { abortable, sleep } from '../../core/abort.ts';
 import { backoffMs } from '../../core/backoff.ts';
 import { ErrorCode, P2PStoreError } from '../../core/errors.ts';
+import { GuardedSessions } from '../../core/guarded-sessions.ts';
 import type { EtcdAddress, EtcdTlsOptions } from './etcd-address.ts';
 import { classifyFailure, deniedError, isRefused, unavailableError } from './etcd-errors.ts';
 import { Auth, KV, Lease, Watch } from './gen/etcd_pb.ts';
@@ -24,7 +26,7 @@ const AUTHENTICATIONS_MAX = 2;
 
 export interface EtcdEndpoint {
   readonly url: string;
-  readonly session: Http2SessionManager;
+  readonly session: GuardedSessions;
   readonly kv: Client<typeof KV>;
   readonly lease: Client<typeof Lease>;
   readonly watch: Client<typeof Watch>;
@@ -55,6 +57,7 @@ export class EtcdChannel {
 
   constructor(address: EtcdAddress) {
     this.uri = address.uri;
+    setMaxListeners(0, this.#closing.signal); // one for each call that waits to try again
     this.#credentials = address.credentials;
     this.#endpoints = address.endpoints.map((url) => openEndpoint(url, address.tls));
     this.#currentIndex = Math.floor(Math.random() * this.#endpoints.length); // spreads clients over the members
@@ -193,7 +196,7 @@ export function closedError(uri: string): P2PStoreError<'P2P_CLOSED'> {
 }
 
 function openEndpoint(url: string, tls: EtcdTlsOptions | undefined): EtcdEndpoint {
-  const session = new Http2SessionManager(
+  const session = new GuardedSessions(
     url,
     { pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS },
     tls === undefined ? undefined : toSessionOptions(tls),

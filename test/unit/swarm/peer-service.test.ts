@@ -33,10 +33,7 @@ function collect(
 ): { readonly messages: Availability[]; readonly ended: Promise<void> } {
   const messages: Availability[] = [];
   const { wantsDigests = false, signal = new AbortController().signal } = options;
-  const read = async (): Promise<void> => {
-    for await (const message of client.follow(endpoint, id, { wantsDigests, signal })) messages.push(message);
-  };
-  const ended = read();
+  const ended = client.follow(endpoint, id, { wantsDigests, signal, onMessage: (message) => messages.push(message) });
   ended.catch(() => {});
   return { messages, ended };
 }

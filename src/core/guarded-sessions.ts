@@ -9,7 +9,8 @@ const ignore = (): void => {};
  * A session manager whose sessions never raise an error that nobody listens to, which would end the process.
  *
  * Connect's manager takes its listener away when it lets go of a session, but a session that is being destroyed at
- * that moment (a peer says goodbye while we close) still emits an error afterwards.
+ * that moment still emits its error afterwards: a peer says goodbye while we close, or a PING times out and a call that
+ * failed by that opens the next session before the old one has closed.
  */
 export class GuardedSessions extends Http2SessionManager {
   readonly #guarded = new WeakSet<ClientHttp2Session>();

@@ -1,0 +1,130 @@
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { AvailabilitySchema, DigestRunSchema } from './gen/p2pstore/peer/v1/peer_pb.ts';
+import { State } from './gen/p2pstore/peer/v1/peer_pb.ts';
+import type { SharedChange, SharedObject } from './shared-object.ts';
+
+type AvailabilityInit = MessageInitShape<typeof AvailabilitySchema>;
+
+/** Changes of a shared object that some follower has not been told: sets of pieces, so they never outgrow the object. */
+export class PendingChanges {
+  readonly #object: SharedObject;
+  readonly #wantsDigests: boolean;
+  readonly #added = new Set<number>();
+  readonly #changed = new Set<number>();
+  readonly #claimed = new Set<number>();
+  readonly #unclaimed = new Set<number>();
+  readonly #digests = new Set<number>();
+  /** The root or the state, which every message tells. */
+  #isMore = false;
+
+  constructor(object: SharedObject, wantsDigests: boolean) {
+    this.#object = object;
+    this.#wantsDigests = wantsDigests;
+  }
+
+  /** Whether there is nothing to tell: no change, or only claims that were taken back meanwhile. */
+  get isEmpty(): boolean {
+    return (
+      !this.#isMore &&
+      this.#added.size === 0 &&
+      this.#changed.size === 0 &&
+      this.#claimed.size === 0 &&
+      this.#unclaimed.size === 0 &&
+      this.#digests.size === 0
+    );
+  }
+
+  note(change: SharedChange): void {
+    switch (change.kind) {
+      case 'verified':
+        this.#added.add(change.piece);
+        this.#claimed.delete(change.piece);
+        break;
+      case 'changed':
+        this.#added.delete(change.piece);
+        this.#changed.add(change.piece);
+        break;
+      case 'claimed':
+        if (!this.#unclaimed.delete(change.piece)) this.#claimed.add(change.piece);
+        break;
+      case 'unclaimed':
+        if (!this.#claimed.delete(change.piece)) this.#unclaimed.add(change.piece);
+        break;
+      case 'digest':
+        if (this.#wantsDigests) this.#digests.add(change.piece);
+        break;
+      case 'root':
+      case 'state':
+        this.#isMore = true;
+        break;
+    }
+  }
+
+  /** Takes over changes that came after its own. */
+  append(later: PendingChanges): void {
+    for (const piece of later.#added) this.note({ kind: 'verified', piece });
+    for (const piece of later.#changed) this.note({ kind: 'changed', piece });
+    for (const piece of later.#unclaimed) this.note({ kind: 'unclaimed', piece });
+    for (const piece of later.#claimed) this.note({ kind: 'claimed', piece });
+    for (const piece of later.#digests) this.note({ kind: 'digest', piece });
+    this.#isMore ||= later.#isMore;
+  }
+
+  clear(): void {
+    for (const pieces of [this.#added, this.#changed, this.#claimed, this.#unclaimed, this.#digests]) pieces.clear();
+    this.#isMore = false;
+  }
+
+  message(): AvailabilityInit {
+    return {
+      ...stateMessage(this.#object),
+      added: [...this.#added],
+      changed: [...this.#changed],
+      claimed: [...this.#claimed],
+      unclaimed: [...this.#unclaimed],
+      digests: digestRuns(this.#object, this.#digests),
+      ...(this.#object.root === undefined ? {} : { digestRoot: this.#object.root }),
+    };
+  }
+}
+
+/** @returns All there is to tell: the first message of a stream. */
+export function snapshotMessage(object: SharedObject, wantsDigests: boolean): AvailabilityInit {
+  return {
+    ...stateMessage(object),
+    bitmap: object.verified.encode(),
+    changed: [...object.changedPieces],
+    claimed: [...object.claims],
+    digests: wantsDigests ? digestRuns(object, object.digestsKnown) : [],
+    ...(object.root === undefined ? {} : { digestRoot: object.root }),
+  };
+}
+
+export function stateMessage(object: SharedObject): { state: State; reason: string } {
+  switch (object.state.tag) {
+    case 'serving':
+      return { state: State.SERVING, reason: '' };
+    case 'damaged':
+      return { state: State.DAMAGED, reason: object.state.reason };
+    case 'withdrawn':
+      return { state: State.WITHDRAWN, reason: '' };
+  }
+}
+
+/** Packs digests of consecutive pieces together. */
+function digestRuns(object: SharedObject, pieces: Iterable<number>): MessageInitShape<typeof DigestRunSchema>[] {
+  const sorted = [...pieces].sort((a, b) => a - b);
+  const runs: { firstPiece: number; digests: Uint8Array }[] = [];
+  for (let at = 0; at < sorted.length; ) {
+    const firstPiece = sorted[at] ?? 0;
+    let count = 1;
+    while (sorted[at + count] === firstPiece + count) count++;
+    const digests = Array.from(
+      { length: count },
+      (_, index) => object.digestOf(firstPiece + index) ?? new Uint8Array(),
+    );
+    runs.push({ firstPiece, digests: Buffer.concat(digests) });
+    at += count;
+  }
+  return runs;
+}

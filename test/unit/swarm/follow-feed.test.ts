@@ -1,0 +1,172 @@
+import { Writable } from 'node:stream';
+import { fromBinary } from '@bufbuild/protobuf';
+import { describe, expect, test } from 'vitest';
+import { systemClock } from '../../../src/core/clock.ts';
+import { EnvelopeReader } from '../../../src/swarm/envelope.ts';
+import { protoCodec } from '../../../src/swarm/follow-codec.ts';
+import { FollowFeed, followIntervalMs } from '../../../src/swarm/follow-feed.ts';
+import { type Availability, AvailabilitySchema, State } from '../../../src/swarm/gen/p2pstore/peer/v1/peer_pb.ts';
+import { SharedObject } from '../../../src/swarm/shared-object.ts';
+import { eventually } from '../../support/eventually.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+import { layoutOf, pieceSizeBytes } from '../../support/swarm-nodes.ts';
+
+const layout = layoutOf(1_000 * pieceSizeBytes);
+const options = { wantsDigests: false, codec: protoCodec };
+
+function createObject(): SharedObject {
+  const ranges = [{ address: 4096, lengthBytes: layout.totalSize, access: 'guarded' as const }];
+  return new SharedObject({ layout, role: 'replica', ranges });
+}
+
+/** A follower that reads at once, or not until it is told to. */
+class Follower extends Writable {
+  readonly messages: Availability[] = [];
+  readonly chunks: Buffer[] = [];
+  isReading = true;
+  #wait: (() => void) | undefined;
+  readonly #reader = new EnvelopeReader(2 ** 20, (flags, message) => {
+    if (flags === 0) this.messages.push(fromBinary(AvailabilitySchema, message));
+  });
+
+  constructor() {
+    super({ highWaterMark: 1 });
+  }
+
+  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
+    this.chunks.push(chunk);
+    this.#reader.push(chunk);
+    if (this.isReading) done();
+    else this.#wait = done;
+  }
+
+  readOn(): void {
+    this.isReading = true;
+    this.#wait?.();
+    this.#wait = undefined;
+  }
+}
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('FollowFeed', () => {
+  test('tells the first change at once, and those within the interval when it is over', async () => {
+    const clock = new FakeClock();
+    const object = createObject();
+    const feed = new FollowFeed(object, clock);
+    const follower = new Follower();
+    feed.add(follower, options);
+    await clock.advance(1_000);
+    object.claim(1);
+    object.markVerified(1);
+    object.claim(2);
+    await nextTurn();
+    expect(follower.messages[1]).toMatchObject({ added: [1], claimed: [2] });
+    object.markVerified(2);
+    await clock.advance(followIntervalMs(1) - 1);
+    object.markVerified(3);
+    await nextTurn();
+    expect(follower.messages).toHaveLength(2);
+    await clock.advance(1);
+    expect(follower.messages[2]).toMatchObject({ added: [2, 3], claimed: [] });
+  });
+
+  test('does not tell of a claim that was taken back before it was told', async () => {
+    const clock = new FakeClock();
+    const object = createObject();
+    const feed = new FollowFeed(object, clock);
+    const follower = new Follower();
+    feed.add(follower, options);
+    object.claim(1);
+    object.unclaim(1);
+    await clock.advance(1_000);
+    await nextTurn();
+    expect(follower.messages).toHaveLength(1);
+  });
+
+  test('tells a claim that a late follower heard of, and its end, to all', async () => {
+    const clock = new FakeClock();
+    const object = createObject();
+    const feed = new FollowFeed(object, clock);
+    const [early, late] = [new Follower(), new Follower()];
+    feed.add(early, options);
+    await nextTurn(); // it has read all there is
+    object.claim(1);
+    feed.add(late, options);
+    expect(late.messages[0]).toMatchObject({ claimed: [1] });
+    object.unclaim(1);
+    await clock.advance(1_000);
+    await nextTurn();
+    for (const { messages } of [early, late]) expect(messages.at(-1)).toMatchObject({ unclaimed: [1] });
+  });
+
+  test('encodes a message once for all that keep up', async () => {
+    const object = createObject();
+    const feed = new FollowFeed(object, systemClock);
+    const followers = [new Follower(), new Follower(), new Follower()];
+    for (const follower of followers) feed.add(follower, options);
+    object.markVerified(5);
+    await eventually('the message', () => followers.every(({ messages }) => messages.length === 2));
+    expect(new Set(followers.map(({ chunks }) => chunks.at(-1))).size).toBe(1);
+  });
+
+  test('collects for a follower that does not read, and holds nobody up for it', async () => {
+    const clock = new FakeClock();
+    const object = createObject();
+    const feed = new FollowFeed(object, clock);
+    const [slow, quick] = [new Follower(), new Follower()];
+    slow.isReading = false;
+    feed.add(slow, options);
+    feed.add(quick, options);
+    for (let piece = 0; piece < 500; piece++) {
+      object.claim(piece);
+      await clock.advance(100);
+      await nextTurn();
+      object.markVerified(piece);
+      await clock.advance(100);
+      await nextTurn();
+    }
+    expect(quick.messages).toHaveLength(1_001);
+    expect(slow.messages).toHaveLength(1);
+    expect(slow.writableLength).toBe(slow.chunks[0]?.length);
+    slow.readOn();
+    await nextTurn(); // its drain
+    await nextTurn();
+    expect(slow.messages).toHaveLength(2);
+    expect(slow.messages[1]?.added).toHaveLength(500);
+    object.markVerified(700);
+    await clock.advance(100);
+    await nextTurn();
+    for (const { messages } of [slow, quick]) expect(messages.at(-1)?.added).toEqual([700]);
+  });
+
+  test('tells the end, then ends the streams; one that does not read hears it later', async () => {
+    const object = createObject();
+    const feed = new FollowFeed(object, systemClock);
+    const [slow, quick] = [new Follower(), new Follower()];
+    slow.isReading = false;
+    feed.add(slow, options);
+    feed.add(quick, options);
+    object.withdraw();
+    await eventually('the end', () => quick.writableFinished);
+    expect(feed.followers).toBe(1);
+    slow.readOn();
+    await eventually('the later end', () => slow.writableFinished);
+    for (const { messages } of [slow, quick]) expect(messages.at(-1)?.state).toBe(State.WITHDRAWN);
+    expect(feed.followers).toBe(0);
+  });
+
+  test('writes no more to a follower that has left', async () => {
+    const object = createObject();
+    const feed = new FollowFeed(object, systemClock);
+    const [gone, other] = [new Follower(), new Follower()];
+    const leave = feed.add(gone, options);
+    feed.add(other, options);
+    leave();
+    leave();
+    expect(feed.followers).toBe(1);
+    object.markVerified(1);
+    await eventually('the message', () => other.messages.length === 2);
+    expect(gone.messages).toHaveLength(1);
+  });
+});
