@@ -43,6 +43,22 @@ export class Flight {
   get holderId(): string {
     return this.holder.id;
   }
+
+  /** @param hasOthers - Whether somebody else could be asked. */
+  isStalled(nowMs: number, hasOthers: boolean): boolean {
+    const limitMs = this.holder.stallLimitMs();
+    const stillMs = nowMs - this.progressMs;
+    if (!hasOthers) return stillMs > limitMs * 4;
+    return stillMs > limitMs || nowMs - this.requestedMs > limitMs * 8;
+  }
+}
+
+/** One piece that is asked: by whom, and who may have written to its memory since it was last missing. */
+export interface Ask {
+  readonly flights: Set<Flight>;
+  readonly writers: Set<string>;
+  /** Who sent all of it first. */
+  arrivedFrom: string | undefined;
 }
 
 /** Old samples weigh this much less with each new one: the mean reaches back about five pieces. */
@@ -67,8 +83,8 @@ export class Holder {
   leastMs: number = Number.POSITIVE_INFINITY;
   /** Not asked before then. */
   retryAtMs = 0;
-  /** Holds nothing of what was missing when the scheduler stood at this epoch; -1: not known. */
-  exhaustedEpoch = -1;
+  /** Known to hold nothing of what is missing. */
+  isExhausted = false;
   #decayedBytes = 0;
   #decayedMs = 0;
   #speed: number | undefined;

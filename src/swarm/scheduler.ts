@@ -18,12 +18,13 @@
  */
 import { assert } from '../core/assert.ts';
 import { Bitmap } from './bitmap.ts';
-import { arrivalMs, meanSpeed, soonest, worthwhileCopyMs } from './holder-choice.ts';
+import { arrivalMs, soonest, worthwhileCopyMs } from './holder-choice.ts';
+import { HolderTable } from './holder-table.ts';
 import { InFlightWindow } from './in-flight-window.ts';
 import { pickPiece } from './piece-picker.ts';
 import { type Random, seededRandom } from './random.ts';
 import { Rarity } from './rarity.ts';
-import { Flight, Holder, type RefuseWhen } from './scheduler-holder.ts';
+import { type Ask, Flight, Holder, type RefuseWhen } from './scheduler-holder.ts';
 import { type ResolvedSchedulerOptions, type SchedulerOptions, schedulerDefaults } from './scheduler-options.ts';
 
 export interface SchedulerInput {
@@ -57,14 +58,6 @@ export interface HolderSnapshot {
   readonly piecesInFlight: number;
 }
 
-/** One piece that is asked: by whom, and who may have written to its memory since it was last missing. */
-interface Ask {
-  readonly flights: Set<Flight>;
-  readonly writers: Set<string>;
-  /** Who sent all of it first. */
-  arrivedFrom: string | undefined;
-}
-
 /** A piece with this score is held by the gold source alone and nobody fetches it. */
 const unclaimed = 0;
 const patienceMsMin = 30;
@@ -80,7 +73,7 @@ export class Scheduler {
   readonly #missing: Bitmap;
   readonly #verified: Bitmap;
   readonly #asks = new Map<number, Ask>();
-  readonly #holders = new Map<string, Holder>();
+  readonly #holders = new HolderTable();
   readonly #banned = new Set<string>();
   readonly #rarity: Rarity;
   /** Pieces whose bytes came out wrong from several holders at once: asked of one only from then on. */
@@ -97,9 +90,9 @@ export class Scheduler {
   #pausedUntilMs = 0;
   /** No holder can be asked before then, unless something happens that sets this back. */
   #nobodyUntilMs = 0;
+  /** What the gold source could send is on its way to others; not looked at again before then. */
+  #goldReservedUntilMs = 0;
   #lookAgainMs: number | undefined;
-  /** Grows whenever a piece becomes missing again. */
-  #epoch = 0;
 
   constructor({ pieces, pieceBytes, seed, options }: SchedulerInput) {
     this.#pieces = pieces;
@@ -127,7 +120,7 @@ export class Scheduler {
     const known = this.#holders.get(id);
     if (known === undefined) {
       const holder = new Holder(id, role, pieces.clone(), this.#options);
-      this.#holders.set(id, holder);
+      this.#holders.add(holder);
       if (!pieces.isFull) this.#receivers++;
       this.#nobodyUntilMs = 0;
       for (const piece of holder.pieces) this.#countHolder(piece, role, 1);
@@ -151,10 +144,11 @@ export class Scheduler {
   removeHolder(id: string): Flight[] {
     const holder = this.#holders.get(id);
     if (holder === undefined) return [];
-    this.#holders.delete(id);
+    this.#holders.delete(holder);
     if (!holder.pieces.isFull) this.#receivers--;
     for (const piece of holder.pieces) this.#countHolder(piece, holder.role, -1);
     for (const piece of holder.claims) this.#rarity.unclaim(piece);
+    this.#wake();
     const flights = [...holder.flights.values()].filter((flight) => !flight.isCanceled);
     for (const flight of flights) flight.isCanceled = true;
     return flights;
@@ -169,10 +163,11 @@ export class Scheduler {
   /** The source has one piece more; if it was fetching it, it is not any more. */
   addPiece(id: string, piece: number): void {
     const holder = this.#holders.get(id);
-    this.unclaim(id, piece);
-    if (holder === undefined || !holder.pieces.add(piece)) return;
-    if (holder.exhaustedEpoch === this.#epoch && this.#missing.has(piece)) {
-      holder.exhaustedEpoch = -1;
+    if (holder === undefined) return;
+    if (holder.claims.delete(piece)) this.#rarity.unclaim(piece);
+    if (!holder.pieces.add(piece)) return;
+    if (holder.isExhausted && this.#missing.has(piece)) {
+      holder.isExhausted = false;
       this.#nobodyUntilMs = 0;
     }
     if (holder.pieces.isFull) this.#receivers--;
@@ -197,7 +192,9 @@ export class Scheduler {
   }
 
   unclaim(id: string, piece: number): void {
-    if (this.#holders.get(id)?.claims.delete(piece) === true) this.#rarity.unclaim(piece);
+    if (this.#holders.get(id)?.claims.delete(piece) !== true) return;
+    this.#rarity.unclaim(piece);
+    if (this.#missing.has(piece)) this.#wake();
   }
 
   /** What to ask now. Every request must be reported back once, by `onArrived` or `onFailed`. */
@@ -227,6 +224,7 @@ export class Scheduler {
   onArrived(flight: Flight, nowMs: number): FlightOutcome {
     const bytes = this.#pieceBytes(flight.piece);
     flight.holder.arrived(flight, bytes, nowMs);
+    this.#holders.onSpeed();
     this.#window.arrived(bytes, flight.holder.leastMs, nowMs);
     return this.#end(flight, true);
   }
@@ -240,6 +238,7 @@ export class Scheduler {
     if (why === 'sent') this.#noteSent(flight.piece, nowMs);
     if (why === 'failed') flight.holder.failed(nowMs);
     if (why === 'stalled') flight.holder.stalled(flight, nowMs);
+    if (why === 'stalled') this.#holders.onSpeed();
     return this.#end(flight, false);
   }
 
@@ -282,7 +281,7 @@ export class Scheduler {
   }
 
   snapshot(): HolderSnapshot[] {
-    return Array.from(this.#holders.values(), (holder) => ({
+    return this.#holders.list.map((holder) => ({
       id: holder.id,
       role: holder.role,
       bytesReceived: holder.bytesReceived,
@@ -299,13 +298,23 @@ export class Scheduler {
     if (after > before && this.#sentToOthers.delete(piece)) this.#rarity.unclaim(piece);
     if (!this.#missing.has(piece)) return;
     if (before === 0 && after === 1) this.#goldOnlyMissing--;
-    if (before === 1 && after === 0) this.#goldOnlyMissing++;
+    if (before === 1 && after === 0) {
+      this.#goldOnlyMissing++;
+      this.#wake();
+    }
+  }
+
+  /** Something may be asked that could not be asked before. */
+  #wake(): void {
+    this.#nobodyUntilMs = 0;
+    this.#goldReservedUntilMs = 0;
   }
 
   #becomeMissing(piece: number): void {
     if (!this.#missing.add(piece)) return;
     if (this.#rarity.replicas(piece) === 0) this.#goldOnlyMissing++;
-    this.#epoch++;
+    for (const holder of this.#holders.list) if (holder.pieces.has(piece)) holder.isExhausted = false;
+    this.#wake();
   }
 
   #becomeAsked(piece: number): void {
@@ -315,16 +324,14 @@ export class Scheduler {
 
   #planMissing(nowMs: number, requests: Flight[]): void {
     const piecesMax = this.#windowPieces();
-    const passed = new Set<Holder>();
     while (this.#missing.count > 0 && this.#inFlight < piecesMax) {
-      const holder = this.#chooseHolder(nowMs, passed);
+      const holder = this.#chooseHolder(nowMs);
       if (holder === undefined) {
-        if (passed.size === 0) this.#nobodyUntilMs = this.#lookAgainMs ?? Number.POSITIVE_INFINITY;
+        this.#nobodyUntilMs = this.#lookAgainMs ?? Number.POSITIVE_INFINITY;
         return;
       }
       const piece = this.#pick(holder, nowMs);
-      if (piece === undefined) passed.add(holder);
-      else requests.push(this.#begin(holder, piece, nowMs));
+      if (piece !== undefined) requests.push(this.#begin(holder, piece, nowMs));
     }
   }
 
@@ -355,19 +362,17 @@ export class Scheduler {
     return rate === undefined ? unmeasuredPieceMs : this.#pieceBytes(0) / rate;
   }
 
-  #chooseHolder(nowMs: number, passed: ReadonlySet<Holder>): Holder | undefined {
+  #chooseHolder(nowMs: number): Holder | undefined {
     const pieceBytes = this.#pieceBytes(0);
     let mean: number | undefined;
     let best: Holder | undefined;
     let bestMs = Number.POSITIVE_INFINITY;
-    for (const holder of this.#holders.values()) {
-      if (holder.exhaustedEpoch === this.#epoch || passed.has(holder)) continue;
-      if (!holder.canTake(pieceBytes, nowMs, this.#receivers)) {
-        if (holder.retryAtMs > nowMs)
-          this.#lookAgainMs = Math.min(this.#lookAgainMs ?? holder.retryAtMs, holder.retryAtMs);
-        continue;
-      }
-      if (holder.speed === undefined) mean ??= meanSpeed(this.#holders.values());
+    for (const holder of this.#holders.list) {
+      if (holder.isExhausted) continue;
+      const freeMs = holder.role === 'gold' ? Math.max(holder.retryAtMs, this.#goldReservedUntilMs) : holder.retryAtMs;
+      if (freeMs > nowMs) this.#lookAgainMs = Math.min(this.#lookAgainMs ?? freeMs, freeMs);
+      if (freeMs > nowMs || !holder.canTake(pieceBytes, nowMs, this.#receivers)) continue;
+      if (holder.speed === undefined) mean ??= this.#holders.meanSpeed;
       const costMs = this.#costMs(holder, pieceBytes, mean);
       if (costMs >= bestMs) continue;
       best = holder;
@@ -389,11 +394,12 @@ export class Scheduler {
       : (piece: number) => this.#rarity.holders(piece) + this.#rarity.claims(piece);
     const piece = pickPiece(this.#missing, holder.pieces, score, isGold ? unclaimed : 1, this.#random);
     if (piece === undefined) {
-      holder.exhaustedEpoch = this.#epoch;
+      holder.isExhausted = true;
       return undefined;
     }
-    if (isGold && score(piece) > unclaimed && this.#isReserved(piece, holder, nowMs)) return undefined;
-    return piece;
+    if (!isGold || score(piece) === unclaimed || !this.#isReserved(piece, holder, nowMs)) return piece;
+    this.#goldReservedUntilMs = nowMs + this.#patienceMs(holder, piece) / 4;
+    return undefined;
   }
 
   /** Whether the gold source is still busy with pieces for others, and this one is on its way to, or with, one of them. */
@@ -405,7 +411,7 @@ export class Scheduler {
 
   #begin(holder: Holder, piece: number, nowMs: number): Flight {
     const bytes = this.#pieceBytes(piece);
-    const mean = holder.speed === undefined ? meanSpeed(this.#holders.values()) : undefined;
+    const mean = holder.speed === undefined ? this.#holders.meanSpeed : undefined;
     const expectedMs = arrivalMs(holder, bytes, mean);
     const flight = new Flight({ holder, piece, nowMs, expectedMs, refuseWhen: this.#refuseWhen(holder, piece) });
     this.#becomeAsked(piece);
@@ -446,6 +452,7 @@ export class Scheduler {
     holder.end(flight, this.#pieceBytes(piece));
     this.#inFlight--;
     this.#nobodyUntilMs = 0;
+    if (this.#inFlight === 0) this.#wake();
     if (hasArrived) ask.arrivedFrom ??= holder.id;
     const { arrivedFrom } = ask;
     const shouldGiveUp = holder.failures >= this.#options.failuresMax;
@@ -478,17 +485,15 @@ export class Scheduler {
     const bytes = this.#pieceBytes(piece);
     const worthwhileMs = worthwhileCopyMs(ask.flights, nowMs);
     const candidates: Holder[] = [];
-    for (const holder of this.#holders.values()) {
+    for (const holder of this.#holders.list) {
       if (!holder.pieces.has(piece) || holder.flights.has(piece)) continue;
       if (holder.canTake(bytes, nowMs, this.#receivers)) candidates.push(holder);
     }
-    return soonest(candidates, bytes, meanSpeed(this.#holders.values()), worthwhileMs);
+    return soonest(candidates, bytes, this.#holders.meanSpeed, worthwhileMs);
   }
 
   #isStalled(flight: Flight, nowMs: number): boolean {
-    const limitMs = flight.holder.stallLimitMs();
     const others = this.#rarity.holders(flight.piece) - (flight.holder.pieces.has(flight.piece) ? 1 : 0);
-    if (others <= 0) return nowMs - flight.progressMs > limitMs * 4; // there is nobody else to ask
-    return nowMs - flight.progressMs > limitMs || nowMs - flight.requestedMs > limitMs * 8;
+    return flight.isStalled(nowMs, others > 0);
   }
 }

@@ -39,6 +39,7 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/swarm/download-report.ts': 'test/integration/swarm/download-object.test.ts',
   'src/swarm/download-session.ts': 'test/integration/swarm/download-object.test.ts',
   'src/swarm/follow-codec.ts': 'test/unit/swarm/follow-handler.test.ts',
+  'src/swarm/holder-table.ts': 'test/unit/swarm/scheduler.test.ts',
   'src/swarm/mismatch-court.ts': 'test/fault/swarm-faults.test.ts',
   'src/swarm/neighbours.ts': 'test/integration/swarm/download-object.test.ts',
   'src/swarm/peer-client.ts': 'test/unit/swarm/peer-service.test.ts',
