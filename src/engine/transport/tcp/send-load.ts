@@ -52,9 +52,12 @@ function units(lengthBytes: number): number {
   return Math.ceil(lengthBytes / UNIT_BYTES);
 }
 
-/** Addresses of pieces differ in their upper bits, so these are mixed into all others. Never 0. */
+/** Addresses of pieces differ in a few bits in the middle, so these are mixed into all others (the end of MurmurHash3). Never 0. */
 function tagOf(address: number): number {
-  return (Math.imul(address >>> 0, 0x9e37_79b1) ^ Math.imul(Math.floor(address / 2 ** 32), 0x85eb_ca6b)) | 1;
+  let hash = (address >>> 0) ^ Math.imul(Math.floor(address / 2 ** 32), 0x9e37_79b1);
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2_ae35);
+  return (hash ^ (hash >>> 16)) | 1;
 }
 
 function entryAt(address: number): number {
