@@ -31,7 +31,10 @@ describe('abortable', () => {
     expect(getEventListeners(controller.signal, 'abort')).toHaveLength(0);
   });
 
-  test('a failure after the abort is no unhandled rejection', async () => {
+  test.each([
+    ['before the wait began', true],
+    ['while it waits', false],
+  ])('a failure after an abort %s is no unhandled rejection', async (_, isBefore) => {
     const controller = new AbortController();
     const unhandled: unknown[] = [];
     const onUnhandled = (reason: unknown): void => void unhandled.push(reason);
@@ -41,8 +44,9 @@ describe('abortable', () => {
       const late = new Promise<never>((_resolve, reject) => {
         fail = reject;
       });
+      if (isBefore) controller.abort(new Error('enough'));
       const waiting = abortable(late, controller.signal);
-      controller.abort(new Error('enough'));
+      if (!isBefore) controller.abort(new Error('enough'));
       await expect(waiting).rejects.toThrow('enough');
       fail(new Error('late'));
       await new Promise(setImmediate);
