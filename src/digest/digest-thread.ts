@@ -6,7 +6,7 @@ import type { DigestPriority, JobRequest, JobResult, WorkerRequest, WorkerRespon
  * Jobs handed to a thread before their results are back: enough that it has work while the main thread is busy with
  * something else for a few ms. Counted by priority, so that background jobs cannot keep foreground ones out.
  */
-const MAX_JOBS: Readonly<Record<DigestPriority, number>> = { foreground: 16, background: 8 };
+const MAX_JOBS: Readonly<Record<DigestPriority, number>> = { foreground: 16, background: 64 };
 
 /** One job as the pool sees it; the thread calls exactly one of the two, once the memory is quiet. */
 export interface ThreadJob {

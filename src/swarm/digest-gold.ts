@@ -1,9 +1,15 @@
 import { isP2PStoreError } from '../core/errors.ts';
+import { MIB } from '../core/units.ts';
 import type { Digester } from './digester.ts';
 import type { SharedObject } from './shared-object.ts';
 
-/** Enough to keep two workers busy while a finished piece is written down. */
-const piecesAtOnce = 4;
+/**
+ * Work ahead of the digest threads, so that they never wait for this one: receivers need the digests at once, and a busy
+ * machine may take 10 ms from one thread to the other.
+ */
+const bytesAtOnce: number = 16 * MIB;
+const piecesAtOnceMin = 4;
+const piecesAtOnceMax = 64;
 
 /**
  * Digests the pieces of a gold source in order, behind the registration; peers hear of each as it is known.
@@ -34,7 +40,9 @@ export async function digestGold(
       object.setDigest(piece, digest);
     }
   };
-  const lanes = Array.from({ length: Math.min(piecesAtOnce, object.pieces) }, () =>
+  const wanted = Math.ceil(bytesAtOnce / object.layout.pieceSizeBytes);
+  const piecesAtOnce = Math.min(Math.max(wanted, piecesAtOnceMin), piecesAtOnceMax, object.pieces);
+  const lanes = Array.from({ length: piecesAtOnce }, () =>
     lane().catch((error: unknown) => {
       failed.abort(error);
       throw error;
