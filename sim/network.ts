@@ -41,6 +41,8 @@ export interface NetworkOptions {
   readonly quantaPerPiece: number;
   /** Requests that a machine serves at once. */
   readonly slots: number;
+  /** How many pieces there are. */
+  readonly pieces: number;
 }
 
 export interface NetworkEvents {
@@ -55,15 +57,26 @@ class Uplink {
   readonly active: Transfer[] = [];
   turn = 0;
   isBusy = false;
+  isDead = false;
   sentBytes = 0;
   /** Asked of it and not sent. */
   queuedBytes = 0;
-  /** When each piece was last begun to be sent. */
-  readonly sentMs = new Map<number, number>();
+  readonly #pieces: number;
+  /** When each piece was last asked of it. */
+  #sentMs: Float64Array | undefined;
+
+  constructor(pieces: number) {
+    this.#pieces = pieces;
+  }
+
+  noteSent(piece: number, nowMs: number): void {
+    this.#sentMs ??= new Float64Array(this.#pieces).fill(Number.NEGATIVE_INFINITY);
+    this.#sentMs[piece] = nowMs;
+  }
 
   refusal(piece: number, { queuedBytes, sentWithinMs }: RefuseWhen, nowMs: number): 'busy' | 'sent' | undefined {
     if (this.queuedBytes >= queuedBytes) return 'busy';
-    const sentMs = this.sentMs.get(piece) ?? Number.NEGATIVE_INFINITY;
+    const sentMs = this.#sentMs?.[piece] ?? Number.NEGATIVE_INFINITY;
     return nowMs - sentMs < sentWithinMs ? 'sent' : undefined;
   }
 }
@@ -84,7 +97,7 @@ export class Network {
     this.#links = links;
     this.#events = events;
     this.#options = options;
-    this.#uplinks = links.map(() => new Uplink());
+    this.#uplinks = links.map(() => new Uplink(options.pieces));
     this.#downlinkFreeMs = new Float64Array(links.length);
   }
 
@@ -95,7 +108,8 @@ export class Network {
   send({ from, to, bytes, piece, refuseWhen, onDone }: TransferRequest): Transfer {
     const quantumBytes = bytes / this.#options.quantaPerPiece;
     const uplink = this.#uplink(from);
-    const refusal = refuseWhen === undefined ? undefined : uplink.refusal(piece, refuseWhen, this.#queue.nowMs);
+    const refusal =
+      refuseWhen === undefined || uplink.isDead ? undefined : uplink.refusal(piece, refuseWhen, this.#queue.nowMs);
     const transfer: Transfer = {
       from,
       to,
@@ -115,7 +129,7 @@ export class Network {
       );
       return transfer;
     }
-    uplink.sentMs.set(piece, this.#queue.nowMs);
+    uplink.noteSent(piece, this.#queue.nowMs);
     uplink.waiting.push(transfer);
     uplink.queuedBytes += bytes;
     if (!uplink.isBusy) this.#serve(from);
@@ -127,14 +141,15 @@ export class Network {
     this.#end(transfer, 'canceled');
   }
 
-  /** The machine is gone: whatever it sends or receives ends. */
+  /** The machine is silent from now on: sends nothing and takes nothing, which nobody else knows yet. */
+  kill(machine: number): void {
+    this.#uplink(machine).isDead = true;
+  }
+
+  /** Others notice that the machine is gone: whatever it should have sent fails. */
   cut(machine: number): void {
     const uplink = this.#uplink(machine);
-    for (const transfer of [...uplink.waiting, ...uplink.active]) this.#end(transfer, 'failed');
-    for (const transfer of [...this.#inFlight]) {
-      if (transfer !== undefined && (transfer.to === machine || transfer.from === machine))
-        this.#end(transfer, 'failed');
-    }
+    for (const transfer of [...uplink.active, ...uplink.waiting]) this.#end(transfer, 'failed');
   }
 
   onUplinkFree(machine: number): void {
@@ -153,6 +168,7 @@ export class Network {
       transfer.onDone(why);
       return;
     }
+    if (this.#uplink(transfer.to).isDead) return; // nothing acknowledges it, so the sender's window stays full
     transfer.quantaInFlight--;
     transfer.arrivedBytes += transfer.quantumBytes;
     if (transfer.state === 'ended') return;
@@ -184,7 +200,7 @@ export class Network {
 
   #serve(machine: number): void {
     const uplink = this.#uplink(machine);
-    if (uplink.isBusy) return;
+    if (uplink.isBusy || uplink.isDead) return;
     while (uplink.active.length < this.#options.slots && this.#admit(uplink)) {}
     let transfer = nextReady(uplink);
     // Those who cannot take more at present do not keep the others waiting.

@@ -1,5 +1,6 @@
 /** One store of the simulated swarm: does with its scheduler what a download session does, without bytes. */
 import type { Bitmap } from '../src/swarm/bitmap.ts';
+import { NeighbourSample } from '../src/swarm/neighbour-sample.ts';
 import type { Random } from '../src/swarm/random.ts';
 import { type FlightOutcome, Scheduler } from '../src/swarm/scheduler.ts';
 import type { Flight } from '../src/swarm/scheduler-holder.ts';
@@ -10,6 +11,8 @@ import type { SimulationOptions } from './simulation.ts';
 /** What a store tells its followers. */
 export interface Message {
   readonly from: Peer;
+  /** When it comes. */
+  readonly atMs: number;
   readonly to: readonly Peer[];
   /** The whole, to a new follower. */
   readonly pieces?: Bitmap;
@@ -25,11 +28,13 @@ export interface PeerWorld {
   readonly options: SimulationOptions;
   readonly random: Random;
   readonly peers: readonly Peer[];
-  send(message: Message): void;
+  send(message: Omit<Message, 'atMs'>): void;
   flushAt(peer: Peer, atMs: number): void;
   verifySoon(peer: Peer, piece: number): void;
   lookAgain(peer: Peer, atMs: number): void;
   finished(peer: Peer): void;
+  /** Somebody alive to follow, by chance, other than those in `not`. */
+  findNeighbour(not: ReadonlySet<Peer>): Peer | undefined;
 }
 
 export class Peer {
@@ -46,10 +51,13 @@ export class Peer {
   readonly #transfers = new Map<Flight, Transfer>();
   readonly #stalled = new Set<Flight>();
   readonly #neighbours = new Set<Peer>();
+  readonly #replicas: NeighbourSample<Peer>;
   readonly #followers = new Set<Peer>();
   readonly #claims = new Set<number>();
-  /** Stores heard of; those not followed may be later. */
-  #met = 0;
+  /** Messages that are read when they may matter. */
+  #inbox: Message[] = [];
+  /** News cannot lead to a request before then. */
+  #deafUntilMs = 0;
   #added: number[] = [];
   #claimed = new Set<number>();
   #unclaimed: number[] = [];
@@ -65,7 +73,8 @@ export class Peer {
     this.role = role;
     this.verified = verified;
     this.startedMs = world.queue.nowMs;
-    const { pieces, pieceBytes, seed, scheduler } = world.options;
+    const { pieces, pieceBytes, seed, scheduler, neighboursMax } = world.options;
+    this.#replicas = new NeighbourSample(neighboursMax, world.random);
     this.#scheduler = new Scheduler({
       pieces: role === 'gold' ? 0 : pieces,
       pieceBytes: () => pieceBytes,
@@ -78,38 +87,48 @@ export class Peer {
     return this.verified.isFull;
   }
 
-  /** Hears of another store: follows it while it has room, or in place of another so that the choice stays even. */
-  meet(other: Peer): void {
-    if (this.isDone || !this.isAlive || this.#neighbours.has(other)) return;
-    const { neighboursMax } = this.#world.options;
-    if (other.role === 'gold') {
-      if (other.#followers.size < this.#world.options.followersMax) this.#follow(other);
-      return;
-    }
-    this.#met++;
-    const replicas = [...this.#neighbours].filter(({ role }) => role === 'replica');
-    if (replicas.length < neighboursMax) this.#follow(other);
-    else if (this.#world.random() < neighboursMax / this.#met) {
-      const displaced = replicas[Math.floor(this.#world.random() * replicas.length)];
-      if (displaced !== undefined) this.#leave(displaced);
-      this.#follow(other);
-    }
+  get isFollowingAll(): boolean {
+    return !this.#replicas.hasRoom;
   }
 
+  /** Follows the gold source, if it takes one follower more. */
+  followGold(gold: Peer): void {
+    const isWanted = this.isAlive && !this.isDone && !this.#neighbours.has(gold);
+    if (isWanted && gold.#followers.size < this.#world.options.followersMax) this.#follow(gold);
+  }
+
+  /** Follows another store, in place of a random one if it follows as many as it may. */
+  followReplica(other: Peer): void {
+    if (!this.isAlive || this.isDone || other === this || this.#neighbours.has(other)) return;
+    const displaced = this.#replicas.take(other);
+    if (displaced !== undefined) this.#leave(displaced);
+    this.#follow(other);
+  }
+
+  /**
+   * What it tells matters only when the next request is chosen, so it is read then: the same choices, in a fraction of
+   * the time.
+   */
   onMessage(message: Message): void {
-    if (!this.isAlive || this.isDone || !this.#neighbours.has(message.from)) return;
-    const { id, role } = message.from;
-    const { nowMs } = this.#world.queue;
-    if (message.pieces !== undefined) this.#scheduler.setHolder(id, role, message.pieces);
-    for (const piece of message.added) this.#scheduler.addPiece(id, piece);
-    for (const piece of message.claimed) this.#scheduler.claim(id, piece, nowMs);
-    for (const piece of message.unclaimed) this.#scheduler.unclaim(id, piece);
-    this.pump();
+    if (!this.isAlive || this.isDone) return;
+    this.#inbox.push(message);
+    if (message.atMs >= this.#deafUntilMs) this.pump();
   }
 
-  onDeath(other: Peer): void {
-    this.#followers.delete(other);
-    if (this.#neighbours.has(other)) this.#leave(other);
+  /** The machine is gone, which others have not noticed yet. */
+  die(): void {
+    this.isAlive = false;
+    this.#inbox = [];
+    this.#world.network.kill(this.index);
+  }
+
+  /** Others notice that it is gone: its requests end at those whom it asked, and its followers look for another. */
+  bury(gold: Peer): void {
+    for (const transfer of [...this.#transfers.values()]) this.#world.network.cancel(transfer);
+    this.#world.network.cut(this.index);
+    for (const neighbour of this.#neighbours) neighbour.#followers.delete(this);
+    if (this.#neighbours.delete(gold)) this.#world.findNeighbour(gold.#followers)?.followGold(gold);
+    for (const follower of [...this.#followers]) follower.#lose(this);
   }
 
   onVerified(piece: number): void {
@@ -130,6 +149,7 @@ export class Peer {
 
   tick(): void {
     const { nowMs } = this.#world.queue;
+    this.#read();
     for (const [flight, transfer] of this.#transfers) this.#scheduler.onProgress(flight, transfer.arrivedBytes, nowMs);
     for (const flight of this.#scheduler.stalled(nowMs)) {
       this.#stalled.add(flight);
@@ -163,7 +183,15 @@ export class Peer {
     this.#world.send({ from: other, to: [this], added: [], unclaimed: [], ...whole });
   }
 
+  #lose(other: Peer): void {
+    this.#replicas.remove(other);
+    this.#leave(other);
+    const instead = this.#world.findNeighbour(this.#neighbours);
+    if (instead !== undefined) this.followReplica(instead);
+  }
+
   #leave(other: Peer): void {
+    this.#read();
     this.#neighbours.delete(other);
     other.#followers.delete(this);
     this.#cancel(this.#scheduler.removeHolder(other.id));
@@ -171,7 +199,9 @@ export class Peer {
 
   pump(): void {
     if (!this.isAlive || this.isDone) return;
+    this.#read();
     for (const flight of this.#scheduler.nextRequests(this.#world.queue.nowMs)) this.#launch(flight);
+    this.#deafUntilMs = this.#scheduler.newsMatterMs;
     const { lookAgainMs } = this.#scheduler;
     if (
       lookAgainMs === undefined ||
@@ -180,6 +210,17 @@ export class Peer {
       return;
     this.#lookingAgainMs = lookAgainMs;
     this.#world.lookAgain(this, lookAgainMs);
+  }
+
+  #read(): void {
+    for (const { from, atMs, pieces, added, claimed, unclaimed } of this.#inbox) {
+      if (!this.#neighbours.has(from)) continue;
+      if (pieces !== undefined) this.#scheduler.setHolder(from.id, from.role, pieces);
+      for (const piece of added) this.#scheduler.addPiece(from.id, piece);
+      for (const piece of claimed) this.#scheduler.claim(from.id, piece, atMs);
+      for (const piece of unclaimed) this.#scheduler.unclaim(from.id, piece);
+    }
+    this.#inbox.length = 0;
   }
 
   #launch(flight: Flight): void {
@@ -195,6 +236,7 @@ export class Peer {
   #settle(flight: Flight, end: TransferEnd): void {
     this.#transfers.delete(flight);
     if (!this.isAlive) return;
+    this.#read();
     const { nowMs } = this.#world.queue;
     if (end === 'arrived') {
       this.#followOutcome(flight, this.#scheduler.onArrived(flight, nowMs));

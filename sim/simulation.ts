@@ -19,6 +19,8 @@ export interface SimulationOptions {
   readonly seed: number;
   /** One way, in ms. */
   readonly latencyMs: number;
+  /** After how long others notice that a machine is gone. */
+  readonly detectMs: number;
   /** Between the arrival of a piece and its offer to others: the digest, and what surrounds it. */
   readonly pieceCostMs: number;
   /** Least time between two messages of a store. */
@@ -55,6 +57,7 @@ const kind = {
   join: 6,
   die: 7,
   lookAgain: 8,
+  bury: 9,
 } as const;
 const tickMs = 50;
 
@@ -66,6 +69,9 @@ export class Simulation implements PeerWorld {
   readonly peers: Peer[] = [];
   readonly #messages: (Message | undefined)[] = [];
   readonly #freeMessages: number[] = [];
+  /** Receivers that others may follow. */
+  readonly #alive: Peer[] = [];
+  readonly #gold: Peer;
   readonly #ownMs: (number | undefined)[];
   /** Receivers that are alive and not done. */
   #busy: number;
@@ -81,9 +87,10 @@ export class Simulation implements PeerWorld {
       this.queue,
       options.links,
       { uplinkFree: kind.uplinkFree, quantumArrived: kind.quantumArrived },
-      { latencyMs, quantaPerPiece, slots },
+      { latencyMs, quantaPerPiece, slots, pieces: options.pieces },
     );
-    this.peers.push(new Peer(this, 0, 'gold', Bitmap.full(options.pieces)));
+    this.#gold = new Peer(this, 0, 'gold', Bitmap.full(options.pieces));
+    this.peers.push(this.#gold);
     for (const [at, joinMs] of options.joinMs.entries()) this.queue.push(joinMs, kind.join, at + 1);
     for (const [receiver, deathMs] of options.deathMs) this.queue.push(deathMs, kind.die, receiver);
     this.#ownMs = new Array<number | undefined>(options.joinMs.length).fill(undefined);
@@ -105,11 +112,12 @@ export class Simulation implements PeerWorld {
     };
   }
 
-  send(message: Message): void {
+  send(message: Omit<Message, 'atMs'>): void {
     const at = this.#freeMessages.pop() ?? this.#messages.length;
-    this.#messages[at] = message;
+    const atMs = this.queue.nowMs + this.options.latencyMs;
+    this.#messages[at] = { ...message, atMs };
     this.#messageCount++;
-    this.queue.push(this.queue.nowMs + this.options.latencyMs, kind.message, at);
+    this.queue.push(atMs, kind.message, at);
   }
 
   flushAt(peer: Peer, atMs: number): void {
@@ -160,6 +168,9 @@ export class Simulation implements PeerWorld {
       case kind.die:
         this.#die(value);
         break;
+      case kind.bury:
+        this.peers[value]?.bury(this.#gold);
+        break;
     }
   }
 
@@ -178,22 +189,59 @@ export class Simulation implements PeerWorld {
     this.queue.push(this.queue.nowMs + tickMs, kind.tick, index);
   }
 
-  /** The newcomer chooses whom it follows, and those who follow fewer than they may, or by chance another, follow it. */
+  /** The newcomer follows some by chance, and as many follow it: all have about as many followers, early or late. */
   #join(index: number): void {
     const peer = new Peer(this, index, 'replica', new Bitmap(this.options.pieces));
     this.peers[index] = peer;
-    const others = this.peers.filter((other) => other !== undefined && other !== peer && other.isAlive);
-    for (const other of others) peer.meet(other);
-    for (const other of others) other.meet(peer);
+    peer.followGold(this.#gold);
+    for (const other of sampleOf(this.#alive, this.options.neighboursMax, this.random)) peer.followReplica(other);
+    for (const other of this.#adopters()) other.followReplica(peer);
+    this.#alive.push(peer);
     this.queue.push(this.queue.nowMs + tickMs * (0.5 + 0.5 * this.random()), kind.tick, index);
+  }
+
+  /**
+   * Each of the others would take the newcomer with probability max / n ({@link NeighbourSample.meet}). Instead of
+   * asking each, this leaps to the next that does, so that ten thousand joins do not cost a hundred million steps.
+   */
+  #adopters(): Peer[] {
+    const chance = this.options.neighboursMax / (this.#alive.length + 1);
+    if (chance >= 1) return [...this.#alive];
+    const found: Peer[] = [];
+    for (let at = -1; ; ) {
+      at += 1 + Math.floor(Math.log(1 - this.random()) / Math.log(1 - chance));
+      const other = this.#alive[at];
+      if (other === undefined) return found;
+      found.push(other);
+    }
+  }
+
+  findNeighbour(not: ReadonlySet<Peer>): Peer | undefined {
+    const tries = 4 * (not.size + 1);
+    for (let tried = 0; tried < tries; tried++) {
+      const other = this.#alive[Math.floor(this.random() * this.#alive.length)];
+      if (other !== undefined && !not.has(other)) return other;
+    }
+    return undefined;
   }
 
   #die(index: number): void {
     const peer = this.peers[index];
     if (peer === undefined || !peer.isAlive) return;
     if (!peer.isDone) this.#busy--;
-    peer.isAlive = false;
-    this.network.cut(index);
-    for (const other of this.peers) other?.onDeath(peer);
+    peer.die();
+    this.#alive.splice(this.#alive.indexOf(peer), 1);
+    this.queue.push(this.queue.nowMs + this.options.detectMs, kind.bury, index);
   }
+}
+
+/** @returns `count` different ones, or all when there are not more. */
+function sampleOf<T>(all: readonly T[], count: number, random: Random): Iterable<T> {
+  if (all.length <= count) return [...all];
+  const chosen = new Set<T>();
+  while (chosen.size < count) {
+    const one = all[Math.floor(random() * all.length)];
+    if (one !== undefined) chosen.add(one);
+  }
+  return chosen;
 }

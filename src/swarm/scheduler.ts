@@ -25,38 +25,10 @@ import { pickPiece } from './piece-picker.ts';
 import { type Random, seededRandom } from './random.ts';
 import { Rarity } from './rarity.ts';
 import { type Ask, Flight, Holder, type RefuseWhen } from './scheduler-holder.ts';
-import { type ResolvedSchedulerOptions, type SchedulerOptions, schedulerDefaults } from './scheduler-options.ts';
+import { type ResolvedSchedulerOptions, schedulerDefaults } from './scheduler-options.ts';
+import type { FlightOutcome, HolderSnapshot, SchedulerInput, SchedulerVerdict } from './scheduler-types.ts';
 
-export interface SchedulerInput {
-  readonly pieces: number;
-  readonly pieceBytes: (piece: number) => number;
-  readonly seed: number;
-  readonly options?: SchedulerOptions;
-}
-
-/** What follows from the end of a request. */
-export interface FlightOutcome {
-  /** Requests for the same piece that are now useless: cancel them, then report each as canceled. */
-  readonly cancel: readonly Flight[];
-  /**
-   * The piece is in memory and nothing writes to it any more: verify it. The first of `holders` sent it; the others,
-   * who lost, may have written to it too.
-   */
-  readonly ready: { readonly piece: number; readonly holders: readonly string[] } | undefined;
-  /** The holder failed too often in a row: take it away until there is news of it. */
-  readonly shouldGiveUp: boolean;
-}
-
-export type SchedulerVerdict = 'running' | 'complete' | { readonly missing: readonly number[] };
-
-export interface HolderSnapshot {
-  readonly id: string;
-  readonly role: 'gold' | 'replica';
-  readonly bytesReceived: number;
-  /** 0 before the first piece. */
-  readonly bytesPerSecond: number;
-  readonly piecesInFlight: number;
-}
+export type { FlightOutcome, HolderSnapshot, SchedulerInput, SchedulerVerdict } from './scheduler-types.ts';
 
 /** A piece with this score is held by the gold source alone and nobody fetches it. */
 const unclaimed = 0;
@@ -211,6 +183,12 @@ export class Scheduler {
   /** When {@link nextRequests} may have more to ask though nothing has happened; undefined: not before something does. */
   get lookAgainMs(): number | undefined {
     return this.#lookAgainMs;
+  }
+
+  /** Until then no news of a source could lead to a request; Infinity: until a request has ended. */
+  get newsMatterMs(): number {
+    if (this.#missing.count === 0) return 0;
+    return this.#inFlight >= this.#windowPieces() ? Number.POSITIVE_INFINITY : this.#pausedUntilMs;
   }
 
   /** Tells how many bytes of a request are here, though not all yet. */
