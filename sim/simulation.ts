@@ -43,6 +43,7 @@ export interface SimulationResult {
   /** Pieces asked of a second holder, and requests canceled. */
   readonly canceled: number;
   readonly refused: number;
+  /** Received, by all. */
   readonly messages: number;
   readonly events: number;
 }
@@ -116,7 +117,7 @@ export class Simulation implements PeerWorld {
     const at = this.#freeMessages.pop() ?? this.#messages.length;
     const atMs = this.queue.nowMs + this.options.latencyMs;
     this.#messages[at] = { ...message, atMs };
-    this.#messageCount++;
+    this.#messageCount += message.to.length;
     this.queue.push(atMs, kind.message, at);
   }
 
