@@ -17,8 +17,6 @@ export interface Message {
   /** The whole, to a new follower. */
   readonly pieces?: Bitmap;
   readonly added: readonly number[];
-  readonly claimed: readonly number[];
-  readonly unclaimed: readonly number[];
 }
 
 /** What a peer needs of the simulation. */
@@ -53,14 +51,11 @@ export class Peer {
   readonly #neighbours = new Set<Peer>();
   readonly #replicas: NeighbourSample<Peer>;
   readonly #followers = new Set<Peer>();
-  readonly #claims = new Set<number>();
   /** Messages that are read when they may matter. */
   #inbox: Message[] = [];
   /** News cannot lead to a request before then. */
   #deafUntilMs = 0;
   #added: number[] = [];
-  #claimed = new Set<number>();
-  #unclaimed: number[] = [];
   #isFlushing = false;
   #toldMs = Number.NEGATIVE_INFINITY;
   #verifierFreeMs = 0;
@@ -135,8 +130,6 @@ export class Peer {
     if (!this.isAlive) return;
     this.#scheduler.onVerified(piece);
     this.verified.add(piece);
-    this.#claims.delete(piece);
-    this.#claimed.delete(piece);
     this.#added.push(piece);
     this.#tell();
     if (this.isDone) {
@@ -162,12 +155,9 @@ export class Peer {
     this.#isFlushing = false;
     this.#toldMs = this.#world.queue.nowMs;
     if (!this.isAlive) return;
-    if (this.#added.length + this.#claimed.size + this.#unclaimed.length === 0) return;
-    const message = { added: this.#added, claimed: [...this.#claimed], unclaimed: this.#unclaimed };
+    const added = this.#added;
     this.#added = [];
-    this.#claimed = new Set();
-    this.#unclaimed = [];
-    if (this.#followers.size > 0) this.#world.send({ from: this, to: [...this.#followers], ...message });
+    if (this.#followers.size > 0) this.#world.send({ from: this, to: [...this.#followers], added });
   }
 
   /** When the verifier is done with one more piece that it gets now. */
@@ -179,8 +169,7 @@ export class Peer {
   #follow(other: Peer): void {
     this.#neighbours.add(other);
     other.#followers.add(this);
-    const whole = { pieces: other.verified.clone(), claimed: [...other.#claims] };
-    this.#world.send({ from: other, to: [this], added: [], unclaimed: [], ...whole });
+    this.#world.send({ from: other, to: [this], added: [], pieces: other.verified.clone() });
   }
 
   #lose(other: Peer): void {
@@ -213,20 +202,17 @@ export class Peer {
   }
 
   #read(): void {
-    for (const { from, atMs, pieces, added, claimed, unclaimed } of this.#inbox) {
+    for (const { from, pieces, added } of this.#inbox) {
       if (!this.#neighbours.has(from)) continue;
       if (pieces !== undefined) this.#scheduler.setHolder(from.id, from.role, pieces);
       for (const piece of added) this.#scheduler.addPiece(from.id, piece);
-      for (const piece of claimed) this.#scheduler.claim(from.id, piece, atMs);
-      for (const piece of unclaimed) this.#scheduler.unclaim(from.id, piece);
     }
     this.#inbox.length = 0;
   }
 
   #launch(flight: Flight): void {
-    const { network, options, peers } = this.#world;
+    const { network, options } = this.#world;
     const from = Number(flight.holderId);
-    if (peers[from]?.role === 'gold') this.#claim(flight.piece);
     const onDone = (end: TransferEnd): void => this.#settle(flight, end);
     const { piece, refuseWhen } = flight;
     const request = { from, to: this.index, bytes: options.pieceBytes, piece, refuseWhen, onDone };
@@ -239,20 +225,19 @@ export class Peer {
     this.#read();
     const { nowMs } = this.#world.queue;
     if (end === 'arrived') {
-      this.#followOutcome(flight, this.#scheduler.onArrived(flight, nowMs));
+      this.#followOutcome(this.#scheduler.onArrived(flight, nowMs));
     } else {
       const why = this.#stalled.delete(flight) ? 'stalled' : flight.isCanceled ? 'canceled' : end;
       if (end === 'busy' || end === 'sent') this.refused++;
       else this.canceled++;
-      this.#followOutcome(flight, this.#scheduler.onFailed(flight, nowMs, why));
+      this.#followOutcome(this.#scheduler.onFailed(flight, nowMs, why));
     }
     this.pump();
   }
 
-  #followOutcome(flight: Flight, { cancel, ready }: FlightOutcome): void {
+  #followOutcome({ cancel, ready }: FlightOutcome): void {
     this.#cancel(cancel);
     if (ready !== undefined) this.#world.verifySoon(this, ready.piece);
-    else if (!this.#scheduler.isAsked(flight.piece)) this.#unclaim(flight.piece);
   }
 
   #cancel(flights: readonly Flight[]): void {
@@ -260,19 +245,6 @@ export class Peer {
       const transfer = this.#transfers.get(flight);
       if (transfer !== undefined) this.#world.network.cancel(transfer);
     }
-  }
-
-  #claim(piece: number): void {
-    if (this.#claims.has(piece)) return;
-    this.#claims.add(piece);
-    this.#claimed.add(piece);
-    this.#tell();
-  }
-
-  #unclaim(piece: number): void {
-    if (!this.#claims.delete(piece)) return;
-    if (!this.#claimed.delete(piece)) this.#unclaimed.push(piece);
-    this.#tell();
   }
 
   #tell(): void {

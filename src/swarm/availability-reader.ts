@@ -112,15 +112,12 @@ export class AvailabilityReader {
 
   #readChanges({ segment }: SourceInfo, message: Availability): void {
     const { scheduler, object, faults } = this.#input;
-    const nowMs = this.#input.clock.nowMs();
     const isPiece = (piece: number): boolean => piece < object.pieces;
     for (const piece of message.added.filter(isPiece)) scheduler.addPiece(segment, piece);
     for (const piece of message.changed.filter(isPiece)) {
       scheduler.removePiece(segment, piece);
       faults.noteChanged(piece, segment);
     }
-    for (const piece of message.claimed.filter(isPiece)) scheduler.claim(segment, piece, nowMs);
-    for (const piece of message.unclaimed) scheduler.unclaim(segment, piece);
   }
 
   #readDigests(message: Availability): void {

@@ -193,7 +193,6 @@ export class DownloadSession {
       this.#settle(flight, new Error('the source has left'));
       return;
     }
-    if (source.role === 'gold') this.#object.claim(flight.piece); // so that others ask the gold source for another
     const refresh = this.#stale.delete(source.segment);
     const segment = this.#input.engine.openSegment(source.segment, { refresh });
     const target = {
@@ -230,7 +229,6 @@ export class DownloadSession {
     this.#cancel(cancel, 'another source was faster');
     if (shouldGiveUp) this.#giveUp(flight.holderId);
     if (ready === undefined) {
-      if (!this.#scheduler.isAsked(flight.piece)) this.#object.unclaim(flight.piece);
       return;
     }
     if (this.#isEnding) return;
@@ -287,7 +285,6 @@ export class DownloadSession {
   #onMismatch(arrived: ArrivedPiece, seen: Uint8Array): void {
     if (this.#isEnding) return;
     const { piece, writers } = arrived;
-    this.#object.unclaim(piece);
     this.#scheduler.onMismatch(piece, writers);
     const sources = writers.flatMap((segment) => this.#neighbours.get(segment) ?? []);
     this.#logger.warn({ piece, segments: writers, name: this.#object.layout.name }, 'piece has the wrong digest');
@@ -378,7 +375,6 @@ export class DownloadSession {
       this.#court.close(),
       this.#availability.close(),
     ]);
-    for (const piece of [...this.#object.claims]) this.#object.unclaim(piece);
   }
 
   #withdrawnError(): P2PStoreError {

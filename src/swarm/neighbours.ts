@@ -4,6 +4,7 @@ import { backoffMs } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Availability, State } from './gen/p2pstore/peer/v1/peer_pb.ts';
 import type { ObjectLayout } from './layout.ts';
+import { NeighbourSample } from './neighbour-sample.ts';
 import type { PeerClient } from './peer-client.ts';
 import type { Random } from './random.ts';
 import type { SourceFeed, SourceInfo } from './source-feed.ts';
@@ -45,12 +46,17 @@ export class Neighbours {
   readonly #known = new Map<string, Neighbour>();
   /** Sources that ended their stream: not tried again until their record changes. */
   readonly #left = new Map<string, SourceInfo>();
+  /** The replicas among those known; by chance, when there are more than may be known. */
+  readonly #sample: NeighbourSample<string>;
+  /** Replicas that were listed when we last looked. */
+  #met = new Set<string>();
   readonly #unsubscribe: () => void;
   #neighboursMax: number;
 
   constructor(input: NeighboursInput) {
     this.#input = input;
     this.#neighboursMax = input.neighboursMax;
+    this.#sample = new NeighbourSample(input.neighboursMax, input.random);
     this.#unsubscribe = input.feed.onChange(() => this.#reconcile());
   }
 
@@ -73,6 +79,7 @@ export class Neighbours {
   /** Connects to up to `count` sources more than before, when there are any. */
   widen(count: number): void {
     this.#neighboursMax = Math.min(this.#neighboursMax + count, 2 * this.#input.neighboursMax);
+    this.#sample.widen(this.#neighboursMax);
     this.#reconcile();
   }
 
@@ -94,37 +101,50 @@ export class Neighbours {
   #reconcile(): void {
     const listed = new Map<string, SourceInfo>();
     for (const source of this.#input.feed.current()) if (this.#isUsable(source)) listed.set(source.segment, source);
-    for (const { source, stop } of [...this.#known.values()]) {
+    for (const { source } of [...this.#known.values()]) {
       const now = listed.get(source.segment);
-      if (now !== undefined && isSamePlace(now, source)) continue;
-      stop.abort();
-      this.#known.delete(source.segment);
-      this.#input.events.onLeft(source);
+      if (now === undefined || !isSamePlace(now, source)) this.#drop(source);
     }
     const candidates = [...listed.values()].filter((source) => {
       const left = this.#left.get(source.segment);
       return !this.#known.has(source.segment) && (left === undefined || !isSamePlace(left, source));
     });
-    for (const source of this.#choose(candidates)) {
+    const chosen = this.#choose(candidates);
+    for (const { source } of [...this.#known.values()]) {
+      if (source.role !== 'gold' && !chosen.has(source.segment)) this.#drop(source);
+    }
+    for (const source of candidates) {
+      if (source.role !== 'gold' && !chosen.has(source.segment)) continue;
       this.#follow(source, 0);
       this.#input.events.onJoined(source);
     }
+    this.#met = new Set(listed.keys());
   }
 
-  /** Gold ones always; of the others as many as there is room for, by chance. */
-  #choose(candidates: readonly SourceInfo[]): SourceInfo[] {
-    const gold = candidates.filter(({ role }) => role === 'gold');
-    const others = candidates.filter(({ role }) => role !== 'gold');
-    const room = Math.max(0, this.#neighboursMax - this.#known.size - gold.length);
-    for (let at = 0; at < Math.min(room, others.length); at++) {
-      const from = at + Math.floor(this.#input.random() * (others.length - at));
-      const chosen = others[from];
-      const displaced = others[at];
-      if (chosen === undefined || displaced === undefined) break;
-      others[at] = chosen;
-      others[from] = displaced;
+  /** Which replicas to know, of those known and the candidates. A new one may take the place of another. */
+  #choose(candidates: readonly SourceInfo[]): ReadonlySet<string> {
+    const passed: string[] = [];
+    for (const { role, segment } of candidates) {
+      if (role === 'gold') continue;
+      if (this.#met.has(segment)) passed.push(segment);
+      else this.#sample.meet(segment);
     }
-    return [...gold, ...others.slice(0, room)];
+    while (this.#sample.hasRoom && passed.length > 0) {
+      const [segment] = passed.splice(Math.floor(this.#input.random() * passed.length), 1);
+      if (segment !== undefined) this.#sample.take(segment);
+    }
+    return new Set(this.#sample.members);
+  }
+
+  #drop(source: SourceInfo): void {
+    this.#known.get(source.segment)?.stop.abort();
+    this.#forget(source);
+  }
+
+  #forget(source: SourceInfo): void {
+    this.#known.delete(source.segment);
+    this.#sample.remove(source.segment);
+    this.#input.events.onLeft(source);
   }
 
   #isUsable(source: SourceInfo): boolean {
@@ -186,9 +206,8 @@ export class Neighbours {
   }
 
   #leave(source: SourceInfo): void {
-    this.#known.delete(source.segment);
     this.#left.set(source.segment, source);
-    this.#input.events.onLeft(source);
+    this.#forget(source);
     this.#reconcile();
   }
 }

@@ -11,8 +11,6 @@ export class PendingChanges {
   readonly #wantsDigests: boolean;
   readonly #added = new Set<number>();
   readonly #changed = new Set<number>();
-  readonly #claimed = new Set<number>();
-  readonly #unclaimed = new Set<number>();
   readonly #digests = new Set<number>();
   /** The root or the state, which every message tells. */
   #isMore = false;
@@ -22,33 +20,18 @@ export class PendingChanges {
     this.#wantsDigests = wantsDigests;
   }
 
-  /** Whether there is nothing to tell: no change, or only claims that were taken back meanwhile. */
   get isEmpty(): boolean {
-    return (
-      !this.#isMore &&
-      this.#added.size === 0 &&
-      this.#changed.size === 0 &&
-      this.#claimed.size === 0 &&
-      this.#unclaimed.size === 0 &&
-      this.#digests.size === 0
-    );
+    return !this.#isMore && this.#added.size === 0 && this.#changed.size === 0 && this.#digests.size === 0;
   }
 
   note(change: SharedChange): void {
     switch (change.kind) {
       case 'verified':
         this.#added.add(change.piece);
-        this.#claimed.delete(change.piece);
         break;
       case 'changed':
         this.#added.delete(change.piece);
         this.#changed.add(change.piece);
-        break;
-      case 'claimed':
-        if (!this.#unclaimed.delete(change.piece)) this.#claimed.add(change.piece);
-        break;
-      case 'unclaimed':
-        if (!this.#claimed.delete(change.piece)) this.#unclaimed.add(change.piece);
         break;
       case 'digest':
         if (this.#wantsDigests) this.#digests.add(change.piece);
@@ -64,14 +47,12 @@ export class PendingChanges {
   append(later: PendingChanges): void {
     for (const piece of later.#added) this.note({ kind: 'verified', piece });
     for (const piece of later.#changed) this.note({ kind: 'changed', piece });
-    for (const piece of later.#unclaimed) this.note({ kind: 'unclaimed', piece });
-    for (const piece of later.#claimed) this.note({ kind: 'claimed', piece });
     for (const piece of later.#digests) this.note({ kind: 'digest', piece });
     this.#isMore ||= later.#isMore;
   }
 
   clear(): void {
-    for (const pieces of [this.#added, this.#changed, this.#claimed, this.#unclaimed, this.#digests]) pieces.clear();
+    for (const pieces of [this.#added, this.#changed, this.#digests]) pieces.clear();
     this.#isMore = false;
   }
 
@@ -80,8 +61,6 @@ export class PendingChanges {
       ...stateMessage(this.#object),
       added: [...this.#added],
       changed: [...this.#changed],
-      claimed: [...this.#claimed],
-      unclaimed: [...this.#unclaimed],
       digests: digestRuns(this.#object, this.#digests),
       ...(this.#object.root === undefined ? {} : { digestRoot: this.#object.root }),
     };
@@ -94,7 +73,6 @@ export function snapshotMessage(object: SharedObject, wantsDigests: boolean): Av
     ...stateMessage(object),
     bitmap: object.verified.encode(),
     changed: [...object.changedPieces],
-    claimed: [...object.claims],
     digests: wantsDigests ? digestRuns(object, object.digestsKnown) : [],
     ...(object.root === undefined ? {} : { digestRoot: object.root }),
   };

@@ -1,22 +1,22 @@
-/** Counts, for each piece, who has it and who is fetching it. */
+/** Counts, for each piece, who has it, and knows whether the gold source has just sent it to somebody. */
 export class Rarity {
   /** Sources that have the piece. */
   readonly #holders: Uint16Array;
   /** Those of them that are not gold. */
   readonly #replicas: Uint16Array;
-  readonly #claims: Uint16Array;
-  readonly #lastClaimMs: Float64Array;
+  /** When we learned that the gold source sends it to somebody who has not told yet that it is there; 0: not. */
+  readonly #sentMs: Float64Array;
 
   constructor(pieces: number) {
     this.#holders = new Uint16Array(pieces);
     this.#replicas = new Uint16Array(pieces);
-    this.#claims = new Uint16Array(pieces);
-    this.#lastClaimMs = new Float64Array(pieces);
+    this.#sentMs = new Float64Array(pieces);
   }
 
   add(piece: number, role: 'gold' | 'replica'): void {
     this.#holders[piece] = this.holders(piece) + 1;
     if (role === 'replica') this.#replicas[piece] = this.replicas(piece) + 1;
+    if (role === 'replica') this.#sentMs[piece] = 0;
   }
 
   remove(piece: number, role: 'gold' | 'replica'): void {
@@ -24,13 +24,9 @@ export class Rarity {
     if (role === 'replica') this.#replicas[piece] = this.replicas(piece) - 1;
   }
 
-  claim(piece: number, nowMs: number): void {
-    this.#claims[piece] = this.claims(piece) + 1;
-    this.#lastClaimMs[piece] = nowMs;
-  }
-
-  unclaim(piece: number): void {
-    this.#claims[piece] = this.claims(piece) - 1;
+  /** @param nowMs - Above 0. */
+  noteSent(piece: number, nowMs: number): void {
+    this.#sentMs[piece] = nowMs;
   }
 
   holders(piece: number): number {
@@ -41,12 +37,12 @@ export class Rarity {
     return this.#replicas[piece] ?? 0;
   }
 
-  claims(piece: number): number {
-    return this.#claims[piece] ?? 0;
+  isSent(piece: number): boolean {
+    return this.#sentMs[piece] !== 0;
   }
 
-  /** Whether another receiver began to fetch it less than `patienceMs` ago. */
-  isClaimed(piece: number, nowMs: number, patienceMs: number): boolean {
-    return this.claims(piece) > 0 && nowMs - (this.#lastClaimMs[piece] ?? 0) < patienceMs;
+  /** Whether it was sent to somebody less than `patienceMs` ago. */
+  isOnItsWay(piece: number, nowMs: number, patienceMs: number): boolean {
+    return this.isSent(piece) && nowMs - (this.#sentMs[piece] ?? 0) < patienceMs;
   }
 }

@@ -71,7 +71,6 @@ export class Holder {
   readonly id: string;
   readonly role: 'gold' | 'replica';
   readonly pieces: Bitmap;
-  readonly claims: Set<number> = new Set<number>();
   readonly flights: Map<number, Flight> = new Map<number, Flight>();
   inFlightBytes = 0;
   bytesReceived = 0;

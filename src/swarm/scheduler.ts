@@ -30,8 +30,8 @@ import type { FlightOutcome, HolderSnapshot, SchedulerInput, SchedulerVerdict } 
 
 export type { FlightOutcome, HolderSnapshot, SchedulerInput, SchedulerVerdict } from './scheduler-types.ts';
 
-/** A piece with this score is held by the gold source alone and nobody fetches it. */
-const unclaimed = 0;
+/** A piece with this score is held by the gold source alone, which has not just sent it to anybody. */
+const unsent = 0;
 const patienceMsMin = 30;
 const patienceMsMax = 2_000;
 /** What a piece is taken to need before the first ones have come. */
@@ -50,8 +50,6 @@ export class Scheduler {
   readonly #rarity: Rarity;
   /** Pieces whose bytes came out wrong from several holders at once: asked of one only from then on. */
   readonly #single = new Set<number>();
-  /** Pieces that the gold source has sent to a receiver that has not told us yet that it has them. */
-  readonly #sentToOthers = new Set<number>();
   #inFlight = 0;
   /** Missing pieces that no replica has. */
   #goldOnlyMissing: number;
@@ -107,11 +105,6 @@ export class Scheduler {
     return (this.#holders.get(id)?.failures ?? 0) > 0;
   }
 
-  /** Whether a request for the piece is in flight. */
-  isAsked(piece: number): boolean {
-    return this.#asks.has(piece);
-  }
-
   /** Forgets a source. @returns Its requests in flight: cancel them, then report each. */
   removeHolder(id: string): Flight[] {
     const holder = this.#holders.get(id);
@@ -119,7 +112,6 @@ export class Scheduler {
     this.#holders.delete(holder);
     if (!holder.pieces.isFull) this.#receivers--;
     for (const piece of holder.pieces) this.#countHolder(piece, holder.role, -1);
-    for (const piece of holder.claims) this.#rarity.unclaim(piece);
     this.#wake();
     const flights = [...holder.flights.values()].filter((flight) => !flight.isCanceled);
     for (const flight of flights) flight.isCanceled = true;
@@ -132,11 +124,10 @@ export class Scheduler {
     return this.removeHolder(id);
   }
 
-  /** The source has one piece more; if it was fetching it, it is not any more. */
+  /** The source has one piece more. */
   addPiece(id: string, piece: number): void {
     const holder = this.#holders.get(id);
     if (holder === undefined) return;
-    if (holder.claims.delete(piece)) this.#rarity.unclaim(piece);
     if (!holder.pieces.add(piece)) return;
     if (holder.isExhausted && this.#missing.has(piece)) {
       holder.isExhausted = false;
@@ -153,20 +144,6 @@ export class Scheduler {
     if (!holder.pieces.delete(piece)) return;
     if (wasFull) this.#receivers++;
     this.#countHolder(piece, holder.role, -1);
-  }
-
-  /** The source has begun to fetch a piece itself. */
-  claim(id: string, piece: number, nowMs: number): void {
-    const holder = this.#holders.get(id);
-    if (holder === undefined || holder.claims.has(piece)) return;
-    holder.claims.add(piece);
-    this.#rarity.claim(piece, nowMs);
-  }
-
-  unclaim(id: string, piece: number): void {
-    if (this.#holders.get(id)?.claims.delete(piece) !== true) return;
-    this.#rarity.unclaim(piece);
-    if (this.#missing.has(piece)) this.#wake();
   }
 
   /** What to ask now. Every request must be reported back once, by `onArrived` or `onFailed`. */
@@ -213,7 +190,7 @@ export class Scheduler {
    */
   onFailed(flight: Flight, nowMs: number, why: 'failed' | 'stalled' | 'canceled' | 'busy' | 'sent'): FlightOutcome {
     if (why === 'busy') this.#onBusy(flight.holder, nowMs);
-    if (why === 'sent') this.#noteSent(flight.piece, nowMs);
+    if (why === 'sent' && this.#rarity.replicas(flight.piece) === 0) this.#rarity.noteSent(flight.piece, nowMs);
     if (why === 'failed') flight.holder.failed(nowMs);
     if (why === 'stalled') flight.holder.stalled(flight, nowMs);
     if (why === 'stalled') this.#holders.onSpeed();
@@ -253,7 +230,7 @@ export class Scheduler {
     if (this.#verified.isFull) return 'complete';
     const missing: number[] = [];
     for (const piece of this.#missing) {
-      if (this.#rarity.holders(piece) === 0 && this.#rarity.claims(piece) === 0) missing.push(piece);
+      if (this.#rarity.holders(piece) === 0) missing.push(piece);
     }
     return missing.length === 0 ? 'running' : { missing };
   }
@@ -273,7 +250,6 @@ export class Scheduler {
     if (change === 1) this.#rarity.add(piece, role);
     else this.#rarity.remove(piece, role);
     const after = this.#rarity.replicas(piece);
-    if (after > before && this.#sentToOthers.delete(piece)) this.#rarity.unclaim(piece);
     if (!this.#missing.has(piece)) return;
     if (before === 0 && after === 1) this.#goldOnlyMissing--;
     if (before === 1 && after === 0) {
@@ -326,14 +302,6 @@ export class Scheduler {
     this.#pausedUntilMs = nowMs + pieceMs * 0.5 * this.#random();
   }
 
-  /** Somebody is fetching the piece, and will tell us when it has it: as good as a claim, though we do not know whose. */
-  #noteSent(piece: number, nowMs: number): void {
-    if (this.#rarity.replicas(piece) > 0) return;
-    if (this.#sentToOthers.has(piece)) this.#rarity.unclaim(piece);
-    this.#sentToOthers.add(piece);
-    this.#rarity.claim(piece, nowMs);
-  }
-
   /** In what time a piece comes, of all holders together. */
   #pieceIntervalMs(): number {
     const { rate } = this.#window;
@@ -368,14 +336,14 @@ export class Scheduler {
   #pick(holder: Holder, nowMs: number): number | undefined {
     const isGold = holder.role === 'gold';
     const score = isGold
-      ? (piece: number) => this.#rarity.replicas(piece) + this.#rarity.claims(piece)
-      : (piece: number) => this.#rarity.holders(piece) + this.#rarity.claims(piece);
-    const piece = pickPiece(this.#missing, holder.pieces, score, isGold ? unclaimed : 1, this.#random);
+      ? (piece: number) => this.#rarity.replicas(piece) + (this.#rarity.isSent(piece) ? 1 : 0)
+      : (piece: number) => this.#rarity.holders(piece);
+    const piece = pickPiece(this.#missing, holder.pieces, score, isGold ? unsent : 1, this.#random);
     if (piece === undefined) {
       holder.isExhausted = true;
       return undefined;
     }
-    if (!isGold || score(piece) === unclaimed || !this.#isReserved(piece, holder, nowMs)) return piece;
+    if (!isGold || score(piece) === unsent || !this.#isReserved(piece, holder, nowMs)) return piece;
     this.#goldReservedUntilMs = nowMs + this.#patienceMs(holder, piece) / 4;
     return undefined;
   }
@@ -383,7 +351,7 @@ export class Scheduler {
   /** Whether the gold source is still busy with pieces for others, and this one is on its way to, or with, one of them. */
   #isReserved(piece: number, gold: Holder, nowMs: number): boolean {
     if (this.#goldOnlyMissing === 0) return false;
-    if (this.#rarity.replicas(piece) === 0) return this.#rarity.isClaimed(piece, nowMs, this.#patienceMs(gold, piece));
+    if (this.#rarity.replicas(piece) === 0) return this.#rarity.isOnItsWay(piece, nowMs, this.#patienceMs(gold, piece));
     return this.#inFlight > 0;
   }
 

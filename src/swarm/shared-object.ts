@@ -15,7 +15,7 @@ export type SharedState =
   | { readonly tag: 'withdrawn' };
 
 export type SharedChange =
-  | { readonly kind: 'verified' | 'changed' | 'claimed' | 'unclaimed' | 'digest'; readonly piece: number }
+  | { readonly kind: 'verified' | 'changed' | 'digest'; readonly piece: number }
   | { readonly kind: 'root' | 'state' };
 
 export interface SharedObjectOptions {
@@ -36,7 +36,6 @@ export class SharedObject {
   readonly memory: RangeIndex<MemoryRange>;
   readonly pieces: number;
   readonly #verified: Bitmap;
-  readonly #claims = new Set<number>();
   readonly #changed = new Set<number>();
   readonly #digests: Uint8Array;
   readonly #digestSizeBytes: number;
@@ -70,11 +69,6 @@ export class SharedObject {
 
   get isComplete(): boolean {
     return this.#verified.isFull;
-  }
-
-  /** Pieces on their way to this store. */
-  get claims(): ReadonlySet<number> {
-    return this.#claims;
   }
 
   /** Pieces whose memory was found to hold other bytes than their digest says. */
@@ -134,20 +128,9 @@ export class SharedObject {
     this.#progress = progress;
   }
 
-  /** The piece is in memory and right: it is offered from now on. That ends a claim. */
+  /** The piece is in memory and right: it is offered from now on. */
   markVerified(piece: number): void {
-    this.#claims.delete(piece);
     if (this.#verified.add(piece)) this.#tell({ kind: 'verified', piece });
-  }
-
-  claim(piece: number): void {
-    if (this.#claims.has(piece)) return;
-    this.#claims.add(piece);
-    this.#tell({ kind: 'claimed', piece });
-  }
-
-  unclaim(piece: number): void {
-    if (this.#claims.delete(piece)) this.#tell({ kind: 'unclaimed', piece });
   }
 
   /** Stops to offer a piece whose memory the owner changed. */
