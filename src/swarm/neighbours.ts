@@ -25,7 +25,7 @@ export interface NeighboursInput {
   readonly layout: ObjectLayout;
   readonly peers: Pick<PeerClient, 'follow'>;
   readonly wantsDigests: (source: SourceInfo) => boolean;
-  /** Sources to know at once. All gold ones are among them. */
+  /** Replicas to know at once; gold sources are known besides. */
   readonly neighboursMax: number;
   readonly random: Random;
   readonly clock: Clock;
