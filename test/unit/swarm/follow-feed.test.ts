@@ -2,6 +2,7 @@ import { Writable } from 'node:stream';
 import { fromBinary } from '@bufbuild/protobuf';
 import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
+import { Bitmap } from '../../../src/swarm/bitmap.ts';
 import { EnvelopeReader } from '../../../src/swarm/envelope.ts';
 import { protoCodec } from '../../../src/swarm/follow-codec.ts';
 import { FollowFeed, followIntervalMs } from '../../../src/swarm/follow-feed.ts';
@@ -57,47 +58,48 @@ describe('FollowFeed', () => {
     const follower = new Follower();
     feed.add(follower, options);
     await clock.advance(1_000);
-    object.claim(1);
     object.markVerified(1);
-    object.claim(2);
+    object.markVerified(4);
     await nextTurn();
-    expect(follower.messages[1]).toMatchObject({ added: [1], claimed: [2] });
+    expect(follower.messages[1]).toMatchObject({ added: [1, 4] });
     object.markVerified(2);
     await clock.advance(followIntervalMs(1) - 1);
     object.markVerified(3);
     await nextTurn();
     expect(follower.messages).toHaveLength(2);
     await clock.advance(1);
-    expect(follower.messages[2]).toMatchObject({ added: [2, 3], claimed: [] });
+    expect(follower.messages[2]).toMatchObject({ added: [2, 3] });
   });
 
-  test('does not tell of a claim that was taken back before it was told', async () => {
+  test('tells of a piece that changed before it was told as changed only', async () => {
     const clock = new FakeClock();
     const object = createObject();
     const feed = new FollowFeed(object, clock);
     const follower = new Follower();
     feed.add(follower, options);
-    object.claim(1);
-    object.unclaim(1);
+    object.markVerified(1);
+    object.markChanged(1);
     await clock.advance(1_000);
     await nextTurn();
-    expect(follower.messages).toHaveLength(1);
+    expect(follower.messages).toHaveLength(2);
+    expect(follower.messages[1]).toMatchObject({ added: [], changed: [1] });
   });
 
-  test('tells a claim that a late follower heard of, and its end, to all', async () => {
+  test('tells nothing twice to a follower that comes while changes wait to be told', async () => {
     const clock = new FakeClock();
     const object = createObject();
     const feed = new FollowFeed(object, clock);
     const [early, late] = [new Follower(), new Follower()];
     feed.add(early, options);
     await nextTurn(); // it has read all there is
-    object.claim(1);
+    object.markVerified(1);
     feed.add(late, options);
-    expect(late.messages[0]).toMatchObject({ claimed: [1] });
-    object.unclaim(1);
+    expect(early.messages.at(-1)).toMatchObject({ added: [1] });
+    expect([...(Bitmap.decode(1_000, late.messages[0]?.bitmap ?? new Uint8Array()) ?? [])]).toEqual([1]);
+    object.markVerified(2);
     await clock.advance(1_000);
     await nextTurn();
-    for (const { messages } of [early, late]) expect(messages.at(-1)).toMatchObject({ unclaimed: [1] });
+    for (const { messages } of [early, late]) expect(messages.at(-1)).toMatchObject({ added: [2] });
   });
 
   test('encodes a message once for all that keep up', async () => {
@@ -119,14 +121,11 @@ describe('FollowFeed', () => {
     feed.add(slow, options);
     feed.add(quick, options);
     for (let piece = 0; piece < 500; piece++) {
-      object.claim(piece);
-      await clock.advance(100);
-      await nextTurn();
       object.markVerified(piece);
       await clock.advance(100);
       await nextTurn();
     }
-    expect(quick.messages).toHaveLength(1_001);
+    expect(quick.messages).toHaveLength(501);
     expect(slow.messages).toHaveLength(1);
     expect(slow.writableLength).toBe(slow.chunks[0]?.length);
     slow.readOn();

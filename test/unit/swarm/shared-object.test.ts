@@ -26,22 +26,14 @@ describe('SharedObject', () => {
 
   test('tells each change once', () => {
     const { object, changes } = create('replica');
-    object.claim(1);
-    object.claim(1);
     object.markVerified(1);
     object.markVerified(1);
-    object.unclaim(1);
     object.markChanged(1);
     object.markChanged(1);
     object.withdraw();
     object.withdraw();
     object.markDamaged('too late');
-    expect(changes).toEqual([
-      { kind: 'claimed', piece: 1 },
-      { kind: 'verified', piece: 1 },
-      { kind: 'changed', piece: 1 },
-      { kind: 'state' },
-    ]);
+    expect(changes).toEqual([{ kind: 'verified', piece: 1 }, { kind: 'changed', piece: 1 }, { kind: 'state' }]);
     expect(object.state).toEqual({ tag: 'withdrawn' });
     expect(object.verified.has(1)).toBe(false);
   });
