@@ -125,7 +125,8 @@ export class Holder {
   }
 
   canTake(pieceBytes: number, nowMs: number, receivers: number): boolean {
-    return this.retryAtMs <= nowMs && this.flights.size < this.inFlightLimit(pieceBytes, receivers);
+    if (this.retryAtMs > nowMs) return false;
+    return this.flights.size === 0 || this.flights.size < this.inFlightLimit(pieceBytes, receivers);
   }
 
   begin(flight: Flight, pieceBytes: number): void {

@@ -267,7 +267,9 @@ export class Scheduler {
   #becomeMissing(piece: number): void {
     if (!this.#missing.add(piece)) return;
     if (this.#rarity.replicas(piece) === 0) this.#goldOnlyMissing++;
-    for (const holder of this.#holders.list) if (holder.pieces.has(piece)) holder.isExhausted = false;
+    for (const holder of this.#holders.list) {
+      if (holder.isExhausted && holder.pieces.has(piece)) holder.isExhausted = false;
+    }
     this.#wake();
   }
 
