@@ -20,6 +20,11 @@ export class PendingChanges {
     this.#wantsDigests = wantsDigests;
   }
 
+  /** Changes of pieces, those of digests not counted: these come in long runs. */
+  get size(): number {
+    return this.#added.size + this.#changed.size;
+  }
+
   get isEmpty(): boolean {
     return !this.#isMore && this.#added.size === 0 && this.#changed.size === 0 && this.#digests.size === 0;
   }

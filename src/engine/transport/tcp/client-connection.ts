@@ -62,7 +62,7 @@ const QUANTUM_BYTES = 1024 * 1024;
 /** A cancelled answer up to this long is swallowed; more costs less by connecting anew. */
 const SWALLOW_BYTES = 1024 * 1024;
 /**
- * Wake up for this much at least, when so much is due: one wake-up and one call for many packets.
+ * Wake up for this much, or for all that is due when that is less: one wake-up and one call for many packets.
  * Less than the socket's own buffer, so that the sender never waits for us.
  */
 const LOW_WATER_BYTES = 256 * 1024;
@@ -343,7 +343,7 @@ export class ClientConnection implements Channel {
 
   /** Before waiting: no wake-up for less than is worth one, but never for more than will come. */
   #adjustLowWater(): void {
-    const wanted = this.#dueBytes >= LOW_WATER_BYTES ? LOW_WATER_BYTES : 1;
+    const wanted = Math.max(1, Math.min(this.#dueBytes, LOW_WATER_BYTES));
     if (wanted === this.#lowWaterBytes) return;
     this.#lowWaterBytes = wanted;
     setReceiveLowWater(this.fd, wanted);

@@ -91,7 +91,7 @@ const QUANTUM_BYTES = 1024 * 1024;
 /** From here on a system call more for the status costs less than it saves. */
 const SPLICED_STATUS_MIN_BYTES = 256 * 1024;
 /** Bytes that a socket takes ahead of what is on its way: 4 ms of its measured speed, in these bounds. */
-const SEND_AHEAD_BYTES_MIN = 128 * 1024;
+const SEND_AHEAD_BYTES_MIN = 256 * 1024;
 const SEND_AHEAD_BYTES_MAX = 4 * 1024 * 1024;
 const SEND_AHEAD_SECONDS = 0.004;
 /** After a refusal the peer may still be sending a body; reading a little of it keeps the status from being reset away. */
