@@ -32,8 +32,8 @@ export type { FlightOutcome, HolderSnapshot, SchedulerInput, SchedulerVerdict } 
 
 /** A piece with this score is held by the gold source alone, which has not just sent it to anybody. */
 const unsent = 0;
-const patienceMsMin = 30;
-const patienceMsMax = 2_000;
+const patienceMsMin = 1_000;
+const patienceMsMax = 5_000;
 /** What a piece is taken to need before the first ones have come. */
 const unmeasuredPieceMs = 8;
 

@@ -2,33 +2,14 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Bitmap } from '../../../src/swarm/bitmap.ts';
-import { Scheduler } from '../../../src/swarm/scheduler.ts';
+import type { Scheduler } from '../../../src/swarm/scheduler.ts';
 import type { Flight } from '../../../src/swarm/scheduler-holder.ts';
-import type { SchedulerOptions } from '../../../src/swarm/scheduler-options.ts';
-
-const pieceBytes = 1_000;
-
-function create(pieces: number, options: SchedulerOptions = {}, seed = 1): Scheduler {
-  return new Scheduler({ pieces, pieceBytes: () => pieceBytes, seed, options });
-}
-
-function bitmapOf(size: number, values: readonly number[]): Bitmap {
-  const bitmap = new Bitmap(size);
-  for (const value of values) bitmap.add(value);
-  return bitmap;
-}
-
-/** Lets a request arrive after `elapsedMs` and verifies its piece. */
-function complete(scheduler: Scheduler, flight: Flight | undefined, nowMs: number): void {
-  if (flight === undefined) throw new Error('there is no request');
-  const { ready } = scheduler.onArrived(flight, nowMs);
-  if (ready !== undefined) scheduler.onVerified(ready.piece);
-}
+import { bitmapOf, complete, createScheduler } from '../../support/schedulers.ts';
 
 describe('Scheduler', () => {
   test('asks first for the piece that the fewest have', () => {
     for (let seed = 0; seed < 20; seed++) {
-      const scheduler = create(4, { sparePieces: 64 }, seed);
+      const scheduler = createScheduler(4, { sparePieces: 64 }, seed);
       scheduler.setHolder('a', 'replica', bitmapOf(4, [0, 1, 2, 3]));
       scheduler.setHolder('b', 'replica', bitmapOf(4, [0, 1, 3]));
       scheduler.setHolder('c', 'replica', bitmapOf(4, [0, 3]));
@@ -40,27 +21,16 @@ describe('Scheduler', () => {
   test('asks receivers with different seeds for different pieces', () => {
     const first = new Set<number>();
     for (let seed = 0; seed < 64; seed++) {
-      const scheduler = create(256, {}, seed);
+      const scheduler = createScheduler(256, {}, seed);
       scheduler.setHolder('gold', 'gold', Bitmap.full(256));
       first.add(scheduler.nextRequests(0)[0]?.piece ?? -1);
     }
     expect(first.size).toBeGreaterThan(45); // 56 distinct ones are to be expected of 64 draws out of 256
   });
 
-  test('leaves to others what they are fetching from the gold source, but not for ever', () => {
-    const scheduler = create(4, { holderPiecesMax: 4 });
-    scheduler.setHolder('gold', 'gold', Bitmap.full(4));
-    scheduler.setHolder('peer', 'replica', new Bitmap(4));
-    for (const piece of [0, 1, 2]) scheduler.claim('peer', piece, 0);
-    const [only, ...others] = scheduler.nextRequests(0);
-    expect(only?.piece).toBe(3);
-    expect(others).toEqual([]);
-    expect(scheduler.nextRequests(5_000).length).toBe(1);
-  });
-
   test('asks the gold source for less at a time when others ask it too', () => {
     const inFlight = (receivers: number): number => {
-      const scheduler = create(64, { holderPiecesMax: 4 });
+      const scheduler = createScheduler(64, { holderPiecesMax: 4 });
       scheduler.setHolder('gold', 'gold', Bitmap.full(64));
       for (let at = 1; at < receivers; at++) scheduler.setHolder(`r${at}`, 'replica', new Bitmap(64));
       const [first] = scheduler.nextRequests(0);
@@ -71,18 +41,8 @@ describe('Scheduler', () => {
     expect([1, 2, 4, 100].map(inFlight)).toEqual([4, 2, 1, 1]);
   });
 
-  test('asks a claimed piece again at once when the claim is given up', () => {
-    const scheduler = create(2, { holderPiecesMax: 4 });
-    scheduler.setHolder('gold', 'gold', Bitmap.full(2));
-    scheduler.setHolder('peer', 'replica', new Bitmap(2));
-    scheduler.claim('peer', 0, 0);
-    expect(scheduler.nextRequests(0).map(({ piece }) => piece)).toEqual([1]);
-    scheduler.unclaim('peer', 0);
-    expect(scheduler.nextRequests(1).map(({ piece }) => piece)).toEqual([0]);
-  });
-
   test('gives a faster holder more of the work', () => {
-    const scheduler = create(200);
+    const scheduler = createScheduler(200);
     scheduler.setHolder('fast', 'replica', Bitmap.full(200));
     scheduler.setHolder('slow', 'replica', Bitmap.full(200));
     const duration: Record<string, number> = { fast: 10, slow: 100 };
@@ -92,7 +52,7 @@ describe('Scheduler', () => {
   });
 
   test('asks a second holder for a late last piece, and cancels the loser before the piece is ready', () => {
-    const scheduler = create(1, { stallMsMin: 60_000, stallUnmeasuredMs: 60_000 });
+    const scheduler = createScheduler(1, { stallMsMin: 60_000, stallUnmeasuredMs: 60_000 });
     scheduler.setHolder('a', 'replica', Bitmap.full(1));
     scheduler.setHolder('b', 'replica', Bitmap.full(1));
     const [first] = scheduler.nextRequests(0);
@@ -110,7 +70,7 @@ describe('Scheduler', () => {
   });
 
   test('reports a request without a byte as stalled, and asks elsewhere', () => {
-    const scheduler = create(2, { holderPiecesMax: 1 });
+    const scheduler = createScheduler(2, { holderPiecesMax: 1 });
     scheduler.setHolder('dead', 'replica', bitmapOf(2, [0]));
     scheduler.setHolder('alive', 'replica', Bitmap.full(2));
     const requests = scheduler.nextRequests(0);
@@ -128,7 +88,7 @@ describe('Scheduler', () => {
   });
 
   test('does not call stalled what makes headway', () => {
-    const scheduler = create(1);
+    const scheduler = createScheduler(1);
     scheduler.setHolder('slow', 'replica', Bitmap.full(1));
     scheduler.setHolder('other', 'gold', Bitmap.full(1));
     const [flight] = scheduler.nextRequests(0);
@@ -140,7 +100,7 @@ describe('Scheduler', () => {
   });
 
   test('gives a holder up after failures in a row', () => {
-    const scheduler = create(1, { failuresMax: 3 });
+    const scheduler = createScheduler(1, { failuresMax: 3 });
     scheduler.setHolder('a', 'replica', Bitmap.full(1));
     const outcomes: boolean[] = [];
     for (let nowMs = 0; outcomes.length < 3; nowMs += 10_000) {
@@ -152,7 +112,7 @@ describe('Scheduler', () => {
   });
 
   test('never asks a banned holder again, even when it is added anew', () => {
-    const scheduler = create(3);
+    const scheduler = createScheduler(3);
     scheduler.setHolder('liar', 'replica', Bitmap.full(3));
     const flights = scheduler.nextRequests(0);
     expect(scheduler.ban('liar')).toEqual(flights);
@@ -163,7 +123,7 @@ describe('Scheduler', () => {
   });
 
   test('does not ask the writer of a wrong piece for it again', () => {
-    const scheduler = create(1);
+    const scheduler = createScheduler(1);
     scheduler.setHolder('a', 'replica', Bitmap.full(1));
     const [flight] = scheduler.nextRequests(0);
     if (flight === undefined) throw new Error('a request was expected');
@@ -175,16 +135,16 @@ describe('Scheduler', () => {
     expect(scheduler.nextRequests(30).length).toBe(1);
   });
 
-  test('names missing pieces that nobody has or fetches', () => {
-    const scheduler = create(4);
+  test('names missing pieces that nobody has', () => {
+    const scheduler = createScheduler(4);
     scheduler.setHolder('a', 'replica', bitmapOf(4, [0]));
-    scheduler.claim('a', 1, 0);
+    scheduler.addPiece('a', 1);
     expect(scheduler.verdict()).toEqual({ missing: [2, 3] });
   });
 
   test('is complete without pieces', () => {
-    expect(create(0).verdict()).toBe('complete');
-    expect(create(0).nextRequests(0)).toEqual([]);
+    expect(createScheduler(0).verdict()).toBe('complete');
+    expect(createScheduler(0).nextRequests(0)).toEqual([]);
   });
 });
 
@@ -219,7 +179,8 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('ban' as const), pick: fc.nat() }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('join' as const), pick: fc.nat() }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('gain' as const), pick: fc.nat() }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('claim' as const), pick: fc.nat() }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant('busy' as const), pick: fc.nat() }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('sent' as const), pick: fc.nat() }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('wait' as const), pick: fc.nat({ max: 20_000 }) }) },
 );
 
@@ -237,7 +198,7 @@ class Model {
   constructor(pieces: number, seed: number) {
     this.pieces = pieces;
     this.options = { piecesMax: 6, holderPiecesMax: 3, copiesMax: 2 };
-    this.scheduler = create(pieces, this.options, seed);
+    this.scheduler = createScheduler(pieces, this.options, seed);
     this.scheduler.setHolder('gold', 'gold', Bitmap.full(pieces));
   }
 
@@ -252,14 +213,22 @@ class Model {
       assert(copies.length < this.options.copiesMax);
       assert(copies.every(({ holderId }) => holderId !== flight.holderId));
       assert(copies.length === 0 || missing.size === 0); // only the endgame asks twice
+      assert(flight.refuseWhen.queuedBytes > 0);
+      assert(flight.refuseWhen.sentWithinMs === 0 || flight.holderId === 'gold');
       missing.delete(flight.piece);
       this.flights.add(flight);
     }
     assert(this.flights.size <= this.options.piecesMax);
+    if (this.flights.size === 0 && this.scheduler.verdict() === 'running') assert(this.mayGoOn());
     for (const holder of this.holders) {
       const load = [...this.flights].filter(({ holderId, isCanceled }) => holderId === holder && !isCanceled).length;
       assert(load <= this.options.holderPiecesMax);
     }
+  }
+
+  /** When nothing is in flight nothing will happen by itself, so it must say when to look again. */
+  mayGoOn(): boolean {
+    return (this.scheduler.lookAgainMs ?? 0) > this.nowMs;
   }
 
   cancel(flights: readonly Flight[]): void {
@@ -267,7 +236,7 @@ class Model {
     for (const flight of flights) this.end(flight, 'canceled');
   }
 
-  end(flight: Flight, how: 'arrived' | 'wrong' | 'failed' | 'canceled' | 'stalled'): void {
+  end(flight: Flight, how: 'arrived' | 'wrong' | 'failed' | 'canceled' | 'stalled' | 'busy' | 'sent'): void {
     if (!this.flights.delete(flight)) return;
     const hasArrived = how === 'arrived' || how === 'wrong';
     const outcome = hasArrived
@@ -287,12 +256,18 @@ class Model {
     const holder = this.holders[1 + (pick % (this.holders.length - 1))] ?? '';
     const flight = [...this.flights][pick % Math.max(1, this.flights.size)];
     this.nowMs += 10;
-    if (kind === 'arrive' && flight !== undefined) this.end(flight, flight.isCanceled ? 'canceled' : 'arrived');
-    if (kind === 'fail' && flight !== undefined) this.end(flight, 'failed');
-    if (kind === 'wrong' && flight !== undefined) this.end(flight, 'wrong');
+    if (flight !== undefined) this.endAs(kind, flight);
     if (kind === 'wait') this.nowMs += pick;
     this.changeHolder(kind, holder, pick);
     for (const stalled of this.scheduler.stalled(this.nowMs)) this.end(stalled, 'stalled');
+  }
+
+  endAs(kind: string, flight: Flight): void {
+    if (kind === 'arrive') this.end(flight, flight.isCanceled ? 'canceled' : 'arrived');
+    if (kind === 'fail') this.end(flight, 'failed');
+    if (kind === 'wrong') this.end(flight, 'wrong');
+    if (kind === 'busy') this.end(flight, flight.isCanceled ? 'canceled' : 'busy');
+    if (kind === 'sent' && flight.refuseWhen.sentWithinMs > 0) this.end(flight, 'sent');
   }
 
   changeHolder(kind: string, holder: string, pick: number): void {
@@ -308,7 +283,6 @@ class Model {
       this.scheduler.setHolder(holder, 'replica', bitmapOf(this.pieces, some));
     }
     if (kind === 'gain') this.scheduler.addPiece(holder, (pick >>> 4) % this.pieces);
-    if (kind === 'claim') this.scheduler.claim(holder, (pick >>> 4) % this.pieces, this.nowMs);
   }
 
   /** From here on the gold source is well and has everything. */
@@ -316,6 +290,7 @@ class Model {
     this.scheduler.setHolder('gold', 'gold', Bitmap.full(this.pieces));
     for (let rounds = 20 * this.pieces + 200; rounds > 0 && this.verified.size < this.pieces; rounds--) {
       this.ask();
+      if (this.flights.size === 0) this.nowMs = this.scheduler.lookAgainMs ?? this.nowMs;
       for (const flight of [...this.flights]) this.end(flight, flight.isCanceled ? 'canceled' : 'arrived');
       this.nowMs += 1_000;
     }
