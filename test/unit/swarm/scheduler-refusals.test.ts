@@ -13,8 +13,6 @@ import {
 
 /** What a piece is taken to need before any has come. */
 const pieceMs = 8;
-/** For how long a piece is left to others, when the gold source is quick. */
-const patienceMs = 30;
 
 describe('Scheduler, when a source is busy', () => {
   test('leaves it alone for longer each time in a row, and begins anew with a piece that came', () => {
@@ -96,8 +94,9 @@ describe('Scheduler, when the gold source has just sent a piece to somebody else
     const { scheduler, refused } = refuseFirst();
     expect(scheduler.nextRequests(12)).toEqual([]);
     const { nowMs, flights } = askWhenDue(scheduler, 12);
+    const patienceMs = refused.refuseWhen.sentWithinMs;
     expect(nowMs).toBeGreaterThanOrEqual(10 + patienceMs);
-    expect(nowMs).toBeLessThanOrEqual(10 + patienceMs + patienceMs / 4);
+    expect(nowMs).toBeLessThanOrEqual(10 + 1.25 * patienceMs);
     expect(theOne(flights)).toMatchObject({ holderId: 'gold', piece: refused.piece });
   });
 
