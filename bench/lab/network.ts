@@ -11,6 +11,11 @@ import { namespaceName, SWITCH } from './names.ts';
 const LUMP_BYTES = 16_384;
 const BURST_BYTES = 2 * LUMP_BYTES;
 const QUEUE_MS = 25;
+/**
+ * The one that every kernel lets a namespace choose. BBR, the default of some machines, sends each of many slow connections in
+ * small packets on a timer: the machine that plays all hosts then spends most of its time on them.
+ */
+export const CONGESTION_CONTROL = 'reno';
 
 export interface Host {
   readonly name: string;
@@ -83,6 +88,8 @@ export class Network {
       namespace,
     );
     await tc(this.#shape('eth0', uplink), namespace);
+    const setting = `net.ipv4.tcp_congestion_control=${CONGESTION_CONTROL}`;
+    await run('ip', ['netns', 'exec', namespace, 'sysctl', '-q', '-w', setting]);
   }
 
   #shape(device: string, rate: number | undefined): string[] {

@@ -35,7 +35,7 @@ export interface TransferEngineOptions {
   readonly host?: string | undefined;
   /** Data port, 0 to 65,535. Default 0: the system chooses. */
   readonly dataPort?: number | undefined;
-  /** I/O worker threads, 1 to 64. Default: half the cores, at least 2, at most 8. */
+  /** I/O worker threads, 1 to 64. Default: half the cores, at most 8. */
   readonly ioWorkers?: number | undefined;
   /** Connections to one peer, 1 to 64. Default 4: one core drives about one, and more only cost memory. */
   readonly connectionsPerPeer?: number | undefined;

@@ -25,7 +25,7 @@ import { SourceFaults } from './source-faults.ts';
 import type { SourceInfo } from './source-feed.ts';
 
 /** How often time-outs and retries are looked at, in ms. */
-const tickMs = 50;
+const tickMs = 200;
 /** How often partial pieces are looked at, and the rate is sampled, in ms. */
 const sampleMs = 250;
 

@@ -11,8 +11,8 @@ import { PendingChanges, snapshotMessage } from './pending-changes.ts';
 import type { SharedChange, SharedObject } from './shared-object.ts';
 
 /** So many changes are worth a message as soon as one may be sent; fewer wait for more, for this long in ms. */
-const changesWorthTelling = 3;
-const patienceMs = 100;
+export const changesWorthTelling = 6;
+export const patienceMs = 150;
 
 /**
  * Least time between two messages to one follower, in ms. The first change after a quiet time is told at once; what

@@ -20,12 +20,15 @@ export class InFlightWindow {
     return this.#decayedMs === 0 ? undefined : this.#decayedBytes / this.#decayedMs;
   }
 
-  /** @param leastMs - The least time that a piece from this source has taken. */
-  arrived(bytes: number, leastMs: number, nowMs: number): void {
+  /**
+   * @param requestedMs - When the piece was asked for: the time before, when perhaps nothing was, says nothing of the rate.
+   * @param leastMs - The least time that a piece from this source has taken from its request.
+   */
+  arrived(bytes: number, requestedMs: number, leastMs: number, nowMs: number): void {
     this.#leastMs = this.#lastMs === undefined ? leastMs : this.#leastMs * decay + leastMs * (1 - decay);
     if (this.#lastMs !== undefined) {
       this.#decayedBytes = this.#decayedBytes * decay + bytes;
-      this.#decayedMs = this.#decayedMs * decay + Math.max(nowMs - this.#lastMs, 0.01);
+      this.#decayedMs = this.#decayedMs * decay + Math.max(nowMs - Math.max(this.#lastMs, requestedMs), 0.01);
     }
     this.#lastMs = nowMs;
   }

@@ -147,7 +147,7 @@ export class Holder {
     this.#decayedMs = this.#decayedMs * speedDecay + elapsedMs;
     this.#speed = this.#decayedBytes / this.#decayedMs;
     this.#lastArrivalMs = nowMs;
-    this.leastMs = Math.min(elapsedMs, this.leastMs * leastGrowth);
+    this.leastMs = Math.min(nowMs - flight.requestedMs, this.leastMs * leastGrowth);
     this.bytesReceived += pieceBytes;
     this.failures = 0;
     this.stalls = 0;

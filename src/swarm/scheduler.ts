@@ -5,9 +5,9 @@
  * A piece goes missing -> asked -> arrived -> verified. The caller asks {@link Scheduler.nextRequests} what to do,
  * does it, and reports how each request ended. Rules:
  *
- * - Rarest first, ties by chance; a piece that another receiver is fetching counts as less rare.
- * - While the gold source alone has some piece, it is asked only for pieces that nobody else has or fetches:
- *   it should send each once before it sends any twice.
+ * - Rarest first, ties by chance.
+ * - While the gold source alone has some piece, it is asked only for pieces that nobody else has, and it may refuse
+ *   one that it has just sent to somebody: it should send each once before it sends any twice.
  * - The holder that should be done first is asked first, by its measured speed and what it already has to do, with
  *   some chance, so that receivers that know the same do not all ask the same.
  * - While others fetch the object too, few pieces are in flight, and a holder that is busy with others may refuse: a piece
@@ -32,6 +32,10 @@ export type { FlightOutcome, HolderSnapshot, SchedulerInput, SchedulerVerdict } 
 
 /** A piece with this score is held by the gold source alone, which has not just sent it to anybody. */
 const unsent = 0;
+/** Who knows of no other receiver may be the first of many, or have come after one that has gone again. */
+const alonePatienceMs = 100;
+/** Fewer pieces are sent sooner than others could tell that they have them. */
+const sharedPiecesMin = 8;
 const patienceMsMin = 1_000;
 const patienceMsMax = 5_000;
 /** What a piece is taken to need before the first ones have come. */
@@ -180,7 +184,7 @@ export class Scheduler {
     const bytes = this.#pieceBytes(flight.piece);
     flight.holder.arrived(flight, bytes, nowMs);
     this.#holders.onSpeed();
-    this.#window.arrived(bytes, flight.holder.leastMs, nowMs);
+    this.#window.arrived(bytes, flight.requestedMs, flight.holder.leastMs, nowMs);
     return this.#end(flight, true);
   }
 
@@ -383,12 +387,14 @@ export class Scheduler {
     const { busyPieces, queueMs } = this.#options;
     const othersBytes = Math.max(busyPieces * this.#pieceBytes(0), 2 * queueMs * (holder.speed ?? 0));
     const queuedBytes = othersBytes + holder.inFlightBytes;
-    const isRare = holder.role === 'gold' && this.#rarity.replicas(piece) === 0;
+    const isMany = this.#pieces >= sharedPiecesMin;
+    const isRare = isMany && holder.role === 'gold' && this.#rarity.replicas(piece) === 0;
     return { queuedBytes, sentWithinMs: isRare ? this.#patienceMs(holder, piece) : 0 };
   }
 
   /** For how long a piece that somebody else fetches from the gold source is left to them. */
   #patienceMs(gold: Holder, piece: number): number {
+    if (this.#receivers === 1) return alonePatienceMs;
     return Math.min(Math.max(2 * gold.expectedMs(this.#pieceBytes(piece)), patienceMsMin), patienceMsMax);
   }
 

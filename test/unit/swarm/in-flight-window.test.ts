@@ -5,7 +5,8 @@ const pieceBytes = 1_000;
 
 /** Lets pieces come at equal intervals, each of which took `leastMs`. */
 function arrive(window: InFlightWindow, pieces: number, intervalMs: number, leastMs: number, startMs = 0): number {
-  for (let at = 0; at < pieces; at++) window.arrived(pieceBytes, leastMs, startMs + at * intervalMs);
+  for (let at = 0; at < pieces; at++)
+    window.arrived(pieceBytes, startMs + at * intervalMs - leastMs, leastMs, startMs + at * intervalMs);
   return startMs + pieces * intervalMs;
 }
 
@@ -13,7 +14,7 @@ describe('InFlightWindow', () => {
   test('knows no rate, and asks for nothing, before the second piece', () => {
     const window = new InFlightWindow();
     expect(window.rate).toBeUndefined();
-    window.arrived(pieceBytes, 5, 100);
+    window.arrived(pieceBytes, 95, 5, 100);
     expect(window.rate).toBeUndefined();
     expect(window.bytes(25)).toBe(0);
   });

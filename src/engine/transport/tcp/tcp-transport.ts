@@ -49,7 +49,7 @@ const IDLE_PEER_MS = 60_000;
 
 /** As many as make two cores busy and no more than eight: beyond that the network card is the limit. */
 export function defaultIoWorkers(): number {
-  return Math.min(8, Math.max(2, Math.floor(os.availableParallelism() / 2)));
+  return Math.min(8, Math.max(1, Math.floor(os.availableParallelism() / 2)));
 }
 
 /** TCP on Mooncake's framing: reads and writes between sockets and registered memory, in worker threads. */
