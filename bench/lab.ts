@@ -4,12 +4,12 @@
  *
  *   npm run lab -- [--hosts 16] [--rate 100mbit] [--size 128MiB] [--runs 3] ...      as root
  */
-import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { formatBytes } from '../src/cli/quantities.ts';
 import { type Curve, drawCompletionChart, type Mark } from './lab/completion-chart.ts';
 import { Laboratory } from './lab/laboratory.ts';
+import { CONGESTION_CONTROL } from './lab/network.ts';
 import { type LabOptions, parseLabOptions, USAGE, UsageError } from './lab/options.ts';
 import { whatIsMissing } from './lab/requirements.ts';
 import { Case, type CaseOptions, type CaseResult } from './lab/scenario.ts';
@@ -86,8 +86,7 @@ async function runCase(lab: Laboratory, caseOptions: CaseOptions, signal: AbortS
 }
 
 function describeLab({ hosts, bitsPerSecond, sizeBytes }: LabOptions, { network }: Laboratory): string {
-  const congestion = readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'utf8').trim();
-  const links = `links of ${bitsPerSecond / 1e6} Mbit/s each way (tbf over ${network.queue}, TCP ${congestion})`;
+  const links = `links of ${bitsPerSecond / 1e6} Mbit/s each way (tbf over ${network.queue}, TCP ${CONGESTION_CONTROL})`;
   return `${hosts} receivers and a source, ${formatBytes(sizeBytes)}, ${links}\n`;
 }
 

@@ -36,7 +36,7 @@ const receiversExpected = 64;
  * What the link could have carried in the time that a piece costs and that pipelining does not hide: a message, a digest, a few
  * system calls on both sides. Measured as 0.1 to 1 ms a piece, on links from 1 Gbit/s down to 100 Mbit/s.
  */
-const pieceCostBytes: number = 12 * KIB;
+const pieceCostBytes: number = 24 * KIB;
 
 export interface PieceSizeChoice {
   readonly totalSize: number;

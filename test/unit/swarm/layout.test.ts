@@ -7,8 +7,9 @@ import { choosePieceSizeBytes, pieceAt, pieceCount, piecesOf } from '../../../sr
 describe('choosePieceSizeBytes()', () => {
   test.each([
     [0, 64 * MIB, 256 * KIB],
-    [32 * MIB, 64 * MIB, 256 * KIB],
-    [128 * MIB, 64 * MIB, 512 * KIB],
+    [4 * MIB, 64 * MIB, 256 * KIB],
+    [32 * MIB, 64 * MIB, 512 * KIB],
+    [128 * MIB, 64 * MIB, MIB],
     [GIB, 64 * MIB, 2 * MIB],
     [140 * GIB, 64 * MIB, 16 * MIB],
     [1000 * GIB, 64 * MIB, 16 * MIB],
