@@ -1,4 +1,4 @@
-/** Pulls the object into touched memory: `pull VERIFY` answers with seconds. */
+/** Pulls the object into touched memory: `pull VERIFY` answers with seconds and serves it until `delete`. */
 import { allocate, P2PStore } from '../../src/index.ts';
 import { announce, answerLines } from '../support/child.ts';
 
@@ -11,21 +11,25 @@ const words = new Uint32Array(region.view().buffer, 0, sizeBytes / 4);
 const store = await P2PStore.open(metadata, `127.0.0.1:${process.pid}`);
 announce({ ready: true });
 
-await answerLines(async ([, verify]) => {
+await answerLines(async ([command, verify]) => {
+  if (command === 'delete') {
+    await store.deleteReplica('object');
+    return {};
+  }
   const cpu = process.cpuUsage();
   const startMs = performance.now();
-  await store.getReplica('object', [region], [sizeBytes], verify === 'none' ? { verify: 'none' } : {});
+  const options = verify === 'none' ? ({ verify: 'none' } as const) : {};
+  const { sources } = await store.getReplica('object', [region], [sizeBytes], options);
   const seconds = (performance.now() - startMs) / 1000;
   const used = process.cpuUsage(cpu);
-  const answer = {
+  return {
     seconds,
     cpuSeconds: (used.user + used.system) / 1e6,
     peakBytes: process.resourceUsage().maxRSS * 1024,
+    goldBytes: sources.reduce((sum, { role, bytes }) => sum + (role === 'gold' ? bytes : 0), 0),
     first: words[0],
     last: words.at(-1),
   };
-  await store.deleteReplica('object');
-  return answer;
 });
 await store.close();
 await region.close();

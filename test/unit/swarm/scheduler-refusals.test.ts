@@ -77,16 +77,19 @@ describe('Scheduler, when a source is busy', () => {
 });
 
 describe('Scheduler, when the gold source has just sent a piece to somebody else', () => {
-  /** A gold source and one other receiver; the gold source has refused the first of two pieces, and sent the other. */
+  /** A gold source and one other receiver; the gold source has refused the first of eight pieces, and sent the others. */
   function refuseFirst(): { scheduler: ReturnType<typeof createScheduler>; refused: Flight } {
-    const scheduler = createScheduler(2, { holderPiecesMax: 1 });
-    scheduler.setHolder('gold', 'gold', Bitmap.full(2));
-    scheduler.setHolder('peer', 'replica', new Bitmap(2));
+    const scheduler = createScheduler(8, { holderPiecesMax: 1 });
+    scheduler.setHolder('gold', 'gold', Bitmap.full(8));
+    scheduler.setHolder('peer', 'replica', new Bitmap(8));
     const refused = theOne(scheduler.nextRequests(8));
     expect(scheduler.onFailed(refused, 10, 'sent').ready).toBeUndefined();
-    const other = theOne(scheduler.nextRequests(10));
-    expect(other).toMatchObject({ holderId: 'gold', piece: 1 - refused.piece });
-    complete(scheduler, other, 12);
+    for (let others = 0; others < 7; others++) {
+      const other = theOne(scheduler.nextRequests(10));
+      expect(other.holderId).toBe('gold');
+      expect(other.piece).not.toBe(refused.piece);
+      complete(scheduler, other, 12);
+    }
     return { scheduler, refused };
   }
 
@@ -117,20 +120,34 @@ describe('Scheduler, when the gold source has just sent a piece to somebody else
 
 describe('Scheduler, what a request lets a source refuse', () => {
   test('only of the gold source, and only a piece that no replica has, because it was just sent', () => {
-    const scheduler = createScheduler(2, { holderPiecesMax: 1 });
-    scheduler.setHolder('gold', 'gold', Bitmap.full(2));
-    scheduler.setHolder('peer', 'replica', bitmapOf(2, [0]));
+    const scheduler = createScheduler(8, { holderPiecesMax: 1 });
+    scheduler.setHolder('gold', 'gold', Bitmap.full(8));
+    scheduler.setHolder('peer', 'replica', bitmapOf(8, [0, 2, 3, 4, 5, 6, 7]));
     const requests = scheduler.nextRequests(0);
-    const seen = requests.map(({ holderId, piece, refuseWhen }) => [holderId, piece, refuseWhen.sentWithinMs > 0]);
+    const seen = requests.map(({ holderId, piece, refuseWhen }) => [
+      holderId,
+      piece === 1,
+      refuseWhen.sentWithinMs > 0,
+    ]);
     expect(seen).toEqual([
-      ['gold', 1, true],
-      ['peer', 0, false],
+      ['gold', true, true],
+      ['peer', false, false],
     ]);
     const [rare, common] = requests;
     complete(scheduler, rare, 5);
     if (common !== undefined) scheduler.onFailed(common, 5, 'failed');
     const again = theOne(scheduler.nextRequests(6));
-    expect(again).toMatchObject({ holderId: 'gold', piece: 0, refuseWhen: { sentWithinMs: 0 } });
+    expect(again).toMatchObject({ holderId: 'gold', refuseWhen: { sentWithinMs: 0 } });
+  });
+
+  test('hardly by what was just sent while no other receiver is known, and not at all for a few pieces', () => {
+    const patienceMs = (pieces: number, hasPeer: boolean): number => {
+      const scheduler = createScheduler(pieces, { holderPiecesMax: 1 });
+      scheduler.setHolder('gold', 'gold', Bitmap.full(pieces));
+      if (hasPeer) scheduler.setHolder('peer', 'replica', new Bitmap(pieces));
+      return theOne(scheduler.nextRequests(0)).refuseWhen.sentWithinMs;
+    };
+    expect([patienceMs(8, true), patienceMs(8, false), patienceMs(7, true)]).toEqual([1_000, 100, 0]);
   });
 
   test('allows for what is in flight to us already', () => {
