@@ -1,4 +1,5 @@
 import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2';
+import { Code, ConnectError } from '@connectrpc/connect';
 import { Http2SessionManager } from '@connectrpc/connect-node';
 
 type Request = Http2SessionManager['request'];
@@ -14,6 +15,15 @@ const ignore = (): void => {};
  */
 export class GuardedSessions extends Http2SessionManager {
   readonly #guarded = new WeakSet<ClientHttp2Session>();
+
+  /**
+   * Ends the session and its calls. Connect's manager would wait in a loop without an end, and keep its thread busy with
+   * that, when a call is verifying the session meanwhile and the reason says that it was canceled.
+   */
+  override abort(reason: Error = new ConnectError('the connection was closed', Code.Unavailable)): void {
+    const isCanceled = ConnectError.from(reason).code === Code.Canceled;
+    super.abort(isCanceled ? new ConnectError(reason.message, Code.Unavailable) : reason);
+  }
 
   override async request(...parameters: Parameters<Request>): Promise<ClientHttp2Stream> {
     const stream = await super.request(...parameters);

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import http2 from 'node:http2';
 import net, { type AddressInfo } from 'node:net';
+import { Code } from '@connectrpc/connect';
 import { describe, expect, test } from 'vitest';
 import { GuardedSessions } from '../../../src/core/guarded-sessions.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -48,5 +49,26 @@ describe('GuardedSessions', () => {
     await eventually('their end', () => [...sockets].every(({ destroyed }) => destroyed)); // errors come before
     sessions.abort();
     server.close();
+  });
+
+  test('ends a call whose PING is answered only after it was closed', async () => {
+    const sessions = new GuardedSessions('http://127.0.0.1:1');
+    let answer: (isAlive: boolean) => void = () => {};
+    const answered = new Promise<boolean>((resolve) => {
+      answer = resolve;
+    });
+    // What the manager holds of a session that is open and must be verified: no server can time its answer so.
+    (sessions as unknown as { s: object }).s = {
+      t: 'ready',
+      conn: { closed: false, destroyed: false },
+      isShuttingDown: () => false,
+      requiresVerify: () => true,
+      verify: () => answered,
+      abort: () => {},
+    };
+    const call = sessions.request('POST', '/', {}, {});
+    sessions.abort();
+    answer(true);
+    await expect(call).rejects.toMatchObject({ code: Code.Unavailable });
   });
 });
