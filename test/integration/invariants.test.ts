@@ -25,7 +25,7 @@ describe('1. Right bytes or an error', () => {
     await using stores = new TestStores();
     const [a, b, c] = [await stores.open('A'), await stores.open('B'), await stores.open('C')];
     const data = fillBytes(16 * MIB);
-    await a.register('x', [data], [data.length], SHARD, '*');
+    await a.register('x', [data], [data.length], SHARD, '*', { pieceSize: MIB });
     const relay = Buffer.alloc(data.length);
     await b.getReplica('x', [relay], [relay.length]);
     for (let at = 5; at < relay.length; at += MIB) relay[at] = (relay[at] ?? 0) ^ 1; // one bit in every piece
@@ -39,7 +39,7 @@ describe('1. Right bytes or an error', () => {
     await using stores = new TestStores();
     const [a, b] = [await stores.open('A'), await stores.open('B')];
     const data = fillBytes(4 * MIB);
-    await a.register('x', [data], [data.length], SHARD, '*');
+    await a.register('x', [data], [data.length], SHARD, '*', { pieceSize: MIB });
     await untilDigested(stores, 'x');
     data[2 * MIB + 1] = (data[2 * MIB + 1] ?? 0) ^ 1;
     const target = Buffer.alloc(data.length);
@@ -108,7 +108,7 @@ describe('3. Listed means verified', () => {
     await using stores = new TestStores();
     const [a, b, c] = [await stores.open('A'), await stores.open('B'), await stores.open('C')];
     const data = fillBytes(8 * MIB);
-    await a.register('x', [data], [data.length], SHARD, '*');
+    await a.register('x', [data], [data.length], SHARD, '*', { pieceSize: MIB });
     await untilDigested(stores, 'x');
     data[0] = (data[0] ?? 0) ^ 1;
     let isOver = false;

@@ -343,7 +343,7 @@ describe('status', () => {
     await using stores = new TestStores();
     const [a, b] = [await stores.open('A'), await stores.open('B')];
     const data = fillBytes(2 * MIB);
-    await a.register('x', [data], [data.length], SHARD, '*');
+    await a.register('x', [data], [data.length], SHARD, '*', { pieceSize: MIB });
     await b.getReplica('x', [Buffer.alloc(data.length)], [data.length]);
     const source = { state: 'serving', isComplete: true, pieces: 2, verifiedPieces: 2 };
     expect(await a.status('x')).toMatchObject({

@@ -29,6 +29,7 @@ describe('P2PStoreError', () => {
       'P2P_NO_SOURCE',
       'P2P_PEER_UNREACHABLE',
       'P2P_TRANSFER_FAILED',
+      'P2P_TRANSFER_REFUSED',
       'P2P_WORKER_FAILED',
     ]);
   });
