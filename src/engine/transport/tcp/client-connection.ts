@@ -335,7 +335,8 @@ export class ClientConnection implements Channel {
     }
     const [head] = this.#awaiting;
     if (code === EFAULT && head !== undefined) this.#fail(head, Outcome.MemoryFault);
-    const isTheirs = code !== EFAULT && this.isBusy;
+    // One that the peer ends before it ever answered was never good for anything, asked or not.
+    const isTheirs = code !== EFAULT && (this.isBusy || !this.#hasAnswered);
     const reason = code === 0 ? 'the peer closed the connection' : `receive answered ${errnoName(code)}`;
     this.close(reason, isTheirs ? 'lost' : 'closed');
     return false;
