@@ -5,9 +5,6 @@ import { equalLinksBoundPieces, fluidBoundMs, type Link } from './bounds.ts';
 import { coalesceMs, type SimOptions } from './options.ts';
 import { Simulation, type SimulationResult } from './simulation.ts';
 
-/** Requests that a machine serves at once. */
-const slots = 16;
-
 /** What one run came to. */
 export interface CaseResult {
   readonly receivers: number;
@@ -74,7 +71,6 @@ function simulate(options: SimOptions, crowd: Crowd, receivers: number, seed: nu
     coalesceMs: coalesceMs(options, receivers),
     neighboursMax: neighbours,
     followersMax: followers,
-    slots,
     quantaPerPiece,
   }).run();
 }

@@ -3,11 +3,9 @@
  * quanta, a fraction of a piece: the uplink sends quanta of its transfers in turn, and a downlink takes what comes in
  * the order in which it was sent. A transfer has at most two quanta on their way, as a TCP window would allow, so a full
  * downlink slows its senders and their uplinks go on with other transfers.
- *
- * A machine serves its requests in the order in which they came, a few at a time, as the product does.
  */
 
-import type { RefuseWhen } from '../src/swarm/scheduler-holder.ts';
+import type { RefuseWhen } from '../src/engine/transfer.ts';
 import type { Link } from './bounds.ts';
 import type { EventQueue } from './event-queue.ts';
 
@@ -39,8 +37,6 @@ export interface NetworkOptions {
   /** One way, in ms. */
   readonly latencyMs: number;
   readonly quantaPerPiece: number;
-  /** Requests that a machine serves at once. */
-  readonly slots: number;
   /** How many pieces there are. */
   readonly pieces: number;
 }
@@ -53,7 +49,7 @@ export interface NetworkEvents {
 const windowQuanta = 2;
 
 class Uplink {
-  readonly waiting: Transfer[] = [];
+  /** Not all sent; in turn. */
   readonly active: Transfer[] = [];
   turn = 0;
   isBusy = false;
@@ -130,7 +126,7 @@ export class Network {
       return transfer;
     }
     uplink.noteSent(piece, this.#queue.nowMs);
-    uplink.waiting.push(transfer);
+    uplink.active.push(transfer);
     uplink.queuedBytes += bytes;
     if (!uplink.isBusy) this.#serve(from);
     return transfer;
@@ -149,7 +145,7 @@ export class Network {
   /** Others notice that the machine is gone: whatever it should have sent fails. */
   cut(machine: number): void {
     const uplink = this.#uplink(machine);
-    for (const transfer of [...uplink.active, ...uplink.waiting]) this.#end(transfer, 'failed');
+    for (const transfer of [...uplink.active]) this.#end(transfer, 'failed');
   }
 
   onUplinkFree(machine: number): void {
@@ -185,7 +181,6 @@ export class Network {
     if (transfer.state === 'moving') {
       const uplink = this.#uplink(transfer.from);
       uplink.queuedBytes -= transfer.unsentBytes;
-      removeFrom(uplink.waiting, transfer);
       removeFrom(uplink.active, transfer);
     }
     transfer.state = 'ended';
@@ -201,18 +196,8 @@ export class Network {
   #serve(machine: number): void {
     const uplink = this.#uplink(machine);
     if (uplink.isBusy || uplink.isDead) return;
-    while (uplink.active.length < this.#options.slots && this.#admit(uplink)) {}
-    let transfer = nextReady(uplink);
-    // Those who cannot take more at present do not keep the others waiting.
-    while (transfer === undefined && this.#admit(uplink)) transfer = nextReady(uplink);
+    const transfer = nextReady(uplink);
     if (transfer !== undefined) this.#sendQuantum(machine, uplink, transfer);
-  }
-
-  #admit(uplink: Uplink): boolean {
-    const transfer = uplink.waiting.shift();
-    if (transfer === undefined) return false;
-    uplink.active.push(transfer);
-    return true;
   }
 
   #sendQuantum(machine: number, uplink: Uplink, transfer: Transfer): void {

@@ -2,8 +2,9 @@
 import type { Bitmap } from '../src/swarm/bitmap.ts';
 import { NeighbourSample } from '../src/swarm/neighbour-sample.ts';
 import type { Random } from '../src/swarm/random.ts';
-import { type FlightOutcome, Scheduler } from '../src/swarm/scheduler.ts';
+import { Scheduler } from '../src/swarm/scheduler.ts';
 import type { Flight } from '../src/swarm/scheduler-holder.ts';
+import type { FlightOutcome } from '../src/swarm/scheduler-types.ts';
 import type { EventQueue } from './event-queue.ts';
 import type { Network, Transfer, TransferEnd } from './network.ts';
 import type { SimulationOptions } from './simulation.ts';

@@ -28,8 +28,6 @@ export interface SimulationOptions {
   readonly neighboursMax: number;
   /** Receivers that may follow the gold source. */
   readonly followersMax: number;
-  /** Requests that a machine serves at once. */
-  readonly slots: number;
   readonly quantaPerPiece: number;
   readonly scheduler?: SchedulerOptions;
 }
@@ -83,12 +81,12 @@ export class Simulation implements PeerWorld {
   constructor(options: SimulationOptions) {
     this.options = options;
     this.random = seededRandom(options.seed);
-    const { latencyMs, quantaPerPiece, slots } = options;
+    const { latencyMs, quantaPerPiece } = options;
     this.network = new Network(
       this.queue,
       options.links,
       { uplinkFree: kind.uplinkFree, quantumArrived: kind.quantumArrived },
-      { latencyMs, quantaPerPiece, slots, pieces: options.pieces },
+      { latencyMs, quantaPerPiece, pieces: options.pieces },
     );
     this.#gold = new Peer(this, 0, 'gold', Bitmap.full(options.pieces));
     this.peers.push(this.#gold);

@@ -3,7 +3,7 @@ export type { Clock } from './core/clock.ts';
 export { ErrorCode, type ErrorContext, isP2PStoreError, P2PStoreError } from './core/errors.ts';
 export type { NicPriorityMatrix } from './engine/nic-priority-matrix.ts';
 export type { Segment } from './engine/segment.ts';
-export type { Batch, Task, TaskStatus, TransferRequest } from './engine/transfer.ts';
+export type { Batch, RefuseWhen, Task, TaskStatus, TransferRequest } from './engine/transfer.ts';
 export { type RegisterMemoryOptions, TransferEngine, type TransferEngineOptions } from './engine/transfer-engine.ts';
 export { allocate, MemoryRegion } from './memory/memory-region.ts';
 export type { MemoryInput } from './memory/resolve-memory.ts';

@@ -1,10 +1,17 @@
 /** The vocabulary of a transfer: requests go in as a batch, each becomes a task with a status. */
 import type { P2PStoreError } from '../core/errors.ts';
 import type { Segment } from './segment.ts';
-import type { RefuseWhen } from './transport/transport.ts';
 
 /** Mooncake's task statuses, by its names. */
 export type TaskStatus = 'WAITING' | 'PENDING' | 'INVALID' | 'CANCELED' | 'COMPLETED' | 'TIMEOUT' | 'FAILED';
+
+/** When a peer may refuse a READ, so that its bytes are asked of somebody else, or later. */
+export interface RefuseWhen {
+  /** It has this many bytes or more to send already. */
+  readonly queuedBytes: number;
+  /** It has sent bytes from the same address in so many ms; 0: does not matter. */
+  readonly sentWithinMs: number;
+}
 
 export interface TransferRequest {
   /** `read` copies from the segment into local memory, `write` the other way. */

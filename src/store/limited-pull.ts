@@ -1,6 +1,6 @@
 import type { DownloadOptions } from '../swarm/download-options.ts';
+import { schedulerDefaults } from '../swarm/scheduler-options.ts';
 
-const PIECES_MAX = 64;
 const PIECES_MIN = 2;
 
 /**
@@ -11,6 +11,9 @@ const PIECES_MIN = 2;
  */
 export function limitedPullOptions(maxBytesPerSecond: number | undefined, pieceSizeBytes: number): DownloadOptions {
   if (maxBytesPerSecond === undefined) return {};
-  const piecesMax = Math.min(PIECES_MAX, Math.max(PIECES_MIN, Math.ceil(maxBytesPerSecond / pieceSizeBytes) + 1));
+  const piecesMax = Math.min(
+    schedulerDefaults.piecesMax,
+    Math.max(PIECES_MIN, Math.ceil(maxBytesPerSecond / pieceSizeBytes) + 1),
+  );
   return { scheduler: { piecesMax, copiesMax: 1 } };
 }

@@ -3,7 +3,7 @@ import { sleep } from '../core/abort.ts';
 import { systemClock } from '../core/clock.ts';
 import type { ObjectRecord } from './records.ts';
 import { SourceWatch } from './source-watch.ts';
-import { askSources, findForStatus, type ObjectStatus, sortListings } from './status.ts';
+import { askSources, findForStatus, listingsOf, type ObjectStatus } from './status.ts';
 import type { StoreParts } from './store-parts.ts';
 
 type WatchParts = Pick<StoreParts, 'metadata' | 'reader' | 'peerClient'>;
@@ -63,10 +63,7 @@ async function* watchGeneration(
   });
   do {
     const startedMs = systemClock.nowMs();
-    const listings = sources.current().map(({ segment, role, isComplete, peerEndpoint }) => {
-      return { segment, role, isComplete, peerEndpoint };
-    });
-    yield await askSources(parts, { name, object, listings: sortListings(listings) }, signal);
+    yield await askSources(parts, { name, object, listings: listingsOf(sources.current()) }, signal);
     await sleep(Math.max(0, startedMs + intervalMs - systemClock.nowMs()), signal);
   } while (!isSuperseded);
 }

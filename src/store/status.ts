@@ -74,16 +74,16 @@ const ASKED_MAX = 256;
 const ASKED_AT_ONCE = 16;
 const ANSWER_TIMEOUT_MS = 2_000;
 
-/** Puts gold first, then by segment name. */
-export function sortListings(listings: readonly SourceListing[]): SourceListing[] {
-  return listings.toSorted(
-    (a, b) => Number(b.role === 'gold') - Number(a.role === 'gold') || (a.segment < b.segment ? -1 : 1),
-  );
+/** Takes what a listing tells of each source: gold first, then by segment name. */
+export function listingsOf(sources: readonly SourceListing[]): SourceListing[] {
+  return sources
+    .map(({ segment, role, isComplete, peerEndpoint }) => ({ segment, role, isComplete, peerEndpoint }))
+    .sort((a, b) => Number(b.role === 'gold') - Number(a.role === 'gold') || (a.segment < b.segment ? -1 : 1));
 }
 
 export async function readSources(parts: StatusParts, name: string, signal: AbortSignal): Promise<SourceListing[]> {
   const found = await parts.reader.find(name, { signal });
-  return found === undefined ? [] : listingsOf(found);
+  return found === undefined ? [] : listingsOfRecords(found);
 }
 
 /** @throws P2P_OBJECT_NOT_FOUND */
@@ -97,18 +97,11 @@ export async function findForStatus(parts: StatusParts, name: string, signal: Ab
 
 export async function readStatus(parts: StatusParts, name: string, signal: AbortSignal): Promise<ObjectStatus> {
   const found = await findForStatus(parts, name, signal);
-  return await askSources(parts, { name, object: found.object, listings: listingsOf(found) }, signal);
+  return await askSources(parts, { name, object: found.object, listings: listingsOfRecords(found) }, signal);
 }
 
-function listingsOf({ sources }: FoundObject): SourceListing[] {
-  return sortListings(
-    sources.map(({ segment, source: { role, isComplete, peerEndpoint } }) => ({
-      segment,
-      role,
-      isComplete,
-      peerEndpoint,
-    })),
-  );
+function listingsOfRecords({ sources }: FoundObject): SourceListing[] {
+  return listingsOf(sources.map(({ segment, source }) => ({ segment, ...source })));
 }
 
 interface Question {

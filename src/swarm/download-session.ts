@@ -18,8 +18,9 @@ import { PieceFetch } from './piece-fetch.ts';
 import { type ArrivedPiece, PieceVerifier } from './piece-verifier.ts';
 import { seededRandom } from './random.ts';
 import { mapPiece, RangeIndex } from './range-index.ts';
-import { type FlightOutcome, Scheduler } from './scheduler.ts';
+import { Scheduler } from './scheduler.ts';
 import type { Flight } from './scheduler-holder.ts';
+import type { FlightOutcome } from './scheduler-types.ts';
 import type { SharedObject } from './shared-object.ts';
 import { SourceFaults } from './source-faults.ts';
 import type { SourceInfo } from './source-feed.ts';
@@ -228,10 +229,7 @@ export class DownloadSession {
   #follow(flight: Flight, { cancel, ready, shouldGiveUp }: FlightOutcome): void {
     this.#cancel(cancel, 'another source was faster');
     if (shouldGiveUp) this.#giveUp(flight.holderId);
-    if (ready === undefined) {
-      return;
-    }
-    if (this.#isEnding) return;
+    if (ready === undefined || this.#isEnding) return;
     const arrived = { piece: ready.piece, writers: ready.holders };
     if (this.#isVerifying) this.#verifier.verify(arrived);
     else this.#onVerified(arrived);

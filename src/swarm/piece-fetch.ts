@@ -1,7 +1,6 @@
 import type { Segment } from '../engine/segment.ts';
-import type { Batch, TransferRequest } from '../engine/transfer.ts';
+import type { Batch, RefuseWhen, TransferRequest } from '../engine/transfer.ts';
 import type { Extent } from './range-index.ts';
-import type { RefuseWhen } from './scheduler-holder.ts';
 
 /** The part of the transfer engine that a download uses. */
 export interface PieceEngine {

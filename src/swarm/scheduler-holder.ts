@@ -1,15 +1,8 @@
 import { backoffMs } from '../core/backoff.ts';
+import type { RefuseWhen } from '../engine/transfer.ts';
 import type { Bitmap } from './bitmap.ts';
 import type { Random } from './random.ts';
 import type { ResolvedSchedulerOptions } from './scheduler-options.ts';
-
-/** When a source may refuse a request, so that the receiver asks somebody else or for something else. */
-export interface RefuseWhen {
-  /** It has this many bytes or more to send already. */
-  readonly queuedBytes: number;
-  /** It has sent the same bytes to anybody in as many ms; 0: does not matter. */
-  readonly sentWithinMs: number;
-}
 
 /** One piece asked of one holder. What {@link Scheduler.nextRequests} hands out and the events hand back. */
 export class Flight {
@@ -73,7 +66,6 @@ export class Holder {
   readonly pieces: Bitmap;
   readonly flights: Map<number, Flight> = new Map<number, Flight>();
   inFlightBytes = 0;
-  bytesReceived = 0;
   failures = 0;
   stalls = 0;
   /** Times in a row that it was busy with others. */
@@ -100,11 +92,6 @@ export class Holder {
   /** Measured bytes per millisecond; undefined before the first piece. */
   get speed(): number | undefined {
     return this.#speed;
-  }
-
-  /** When the last byte of one more piece should be here; 0 from a holder never asked, so that it gets measured. */
-  expectedMs(pieceBytes: number): number {
-    return this.speed === undefined ? 0 : (this.inFlightBytes + pieceBytes) / this.speed;
   }
 
   /**
@@ -148,7 +135,6 @@ export class Holder {
     this.#speed = this.#decayedBytes / this.#decayedMs;
     this.#lastArrivalMs = nowMs;
     this.leastMs = Math.min(nowMs - flight.requestedMs, this.leastMs * leastGrowth);
-    this.bytesReceived += pieceBytes;
     this.failures = 0;
     this.stalls = 0;
     this.busyInARow = 0;

@@ -9,6 +9,12 @@ export interface SchedulerInput {
   readonly options?: SchedulerOptions;
 }
 
+/**
+ * How a request ended without its bytes. `busy` and `sent`: it was refused, because the holder has enough to send, or has
+ * sent the piece to somebody else a moment ago.
+ */
+export type FlightEnd = 'failed' | 'stalled' | 'canceled' | 'busy' | 'sent';
+
 /** What follows from the end of a request. */
 export interface FlightOutcome {
   /** Requests for the same piece that are now useless: cancel them, then report each as canceled. */
@@ -23,12 +29,3 @@ export interface FlightOutcome {
 }
 
 export type SchedulerVerdict = 'running' | 'complete' | { readonly missing: readonly number[] };
-
-export interface HolderSnapshot {
-  readonly id: string;
-  readonly role: 'gold' | 'replica';
-  readonly bytesReceived: number;
-  /** 0 before the first piece. */
-  readonly bytesPerSecond: number;
-  readonly piecesInFlight: number;
-}

@@ -10,13 +10,14 @@
  *   one that it has just sent to somebody: it should send each once before it sends any twice.
  * - The holder that should be done first is asked first, by its measured speed and what it already has to do, with
  *   some chance, so that receivers that know the same do not all ask the same.
- * - While others fetch the object too, few pieces are in flight, and a holder that is busy with others may refuse: a piece
- *   that waits in one queue cannot be sent by somebody else who becomes free.
+ * - Few pieces are in flight, and a holder that is busy with others may refuse: a piece that waits in one queue cannot be
+ *   sent by somebody else who becomes free.
  * - One holder for each piece, until nothing is missing; then a second one for pieces that are late (the endgame).
  *   Who loses is canceled, and the piece has arrived only when the loser's memory writes have ended too.
  * - A request without a byte for far longer than its holder's speed predicts is canceled and asked elsewhere.
  */
 import { assert } from '../core/assert.ts';
+import type { RefuseWhen } from '../engine/transfer.ts';
 import { Bitmap } from './bitmap.ts';
 import { arrivalMs, soonest, worthwhileCopyMs } from './holder-choice.ts';
 import { HolderTable } from './holder-table.ts';
@@ -24,11 +25,9 @@ import { InFlightWindow } from './in-flight-window.ts';
 import { pickPiece } from './piece-picker.ts';
 import { type Random, seededRandom } from './random.ts';
 import { Rarity } from './rarity.ts';
-import { type Ask, Flight, Holder, type RefuseWhen } from './scheduler-holder.ts';
+import { type Ask, Flight, Holder } from './scheduler-holder.ts';
 import { type ResolvedSchedulerOptions, schedulerDefaults } from './scheduler-options.ts';
-import type { FlightOutcome, HolderSnapshot, SchedulerInput, SchedulerVerdict } from './scheduler-types.ts';
-
-export type { FlightOutcome, HolderSnapshot, SchedulerInput, SchedulerVerdict } from './scheduler-types.ts';
+import type { FlightEnd, FlightOutcome, SchedulerInput, SchedulerVerdict } from './scheduler-types.ts';
 
 /** A piece with this score is held by the gold source alone, which has not just sent it to anybody. */
 const unsent = 0;
@@ -188,16 +187,25 @@ export class Scheduler {
     return this.#end(flight, true);
   }
 
-  /**
-   * A request ended without all its bytes, and writes no more. `busy` and `sent`: it was refused, because the holder has
-   * enough to send, or has sent the piece to somebody else a moment ago.
-   */
-  onFailed(flight: Flight, nowMs: number, why: 'failed' | 'stalled' | 'canceled' | 'busy' | 'sent'): FlightOutcome {
-    if (why === 'busy') this.#onBusy(flight.holder, nowMs);
-    if (why === 'sent' && this.#rarity.replicas(flight.piece) === 0) this.#rarity.noteSent(flight.piece, nowMs);
-    if (why === 'failed') flight.holder.failed(nowMs);
-    if (why === 'stalled') flight.holder.stalled(flight, nowMs);
-    if (why === 'stalled') this.#holders.onSpeed();
+  /** A request ended without all its bytes, and writes no more. */
+  onFailed(flight: Flight, nowMs: number, why: FlightEnd): FlightOutcome {
+    const { holder, piece } = flight;
+    switch (why) {
+      case 'failed':
+        holder.failed(nowMs);
+        break;
+      case 'stalled':
+        holder.stalled(flight, nowMs);
+        this.#holders.onSpeed();
+        break;
+      case 'busy':
+        this.#onBusy(holder, nowMs);
+        break;
+      case 'sent':
+        if (this.#rarity.replicas(piece) === 0) this.#rarity.noteSent(piece, nowMs);
+        break;
+      case 'canceled':
+    }
     return this.#end(flight, false);
   }
 
@@ -237,16 +245,6 @@ export class Scheduler {
       if (this.#rarity.holders(piece) === 0) missing.push(piece);
     }
     return missing.length === 0 ? 'running' : { missing };
-  }
-
-  snapshot(): HolderSnapshot[] {
-    return this.#holders.list.map((holder) => ({
-      id: holder.id,
-      role: holder.role,
-      bytesReceived: holder.bytesReceived,
-      bytesPerSecond: (holder.speed ?? 0) * 1_000,
-      piecesInFlight: holder.flights.size,
-    }));
   }
 
   #countHolder(piece: number, role: 'gold' | 'replica', change: 1 | -1): void {
@@ -395,7 +393,8 @@ export class Scheduler {
   /** For how long a piece that somebody else fetches from the gold source is left to them. */
   #patienceMs(gold: Holder, piece: number): number {
     if (this.#receivers === 1) return alonePatienceMs;
-    return Math.min(Math.max(2 * gold.expectedMs(this.#pieceBytes(piece)), patienceMsMin), patienceMsMax);
+    const sendMs = gold.speed === undefined ? 0 : arrivalMs(gold, this.#pieceBytes(piece), gold.speed);
+    return Math.min(Math.max(2 * sendMs, patienceMsMin), patienceMsMax);
   }
 
   #end(flight: Flight, hasArrived: boolean): FlightOutcome {

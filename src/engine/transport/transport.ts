@@ -2,14 +2,7 @@
 import type { P2PStoreError } from '../../core/errors.ts';
 import type { RegisteredRange } from '../registered-ranges.ts';
 import type { Segment } from '../segment.ts';
-
-/** When a peer may refuse a READ, so that its bytes are asked of somebody else, or later. */
-export interface RefuseWhen {
-  /** It has this many bytes or more to send already. */
-  readonly queuedBytes: number;
-  /** It has sent bytes from the same address in so many ms; 0: does not matter. */
-  readonly sentWithinMs: number;
-}
+import type { RefuseWhen } from '../transfer.ts';
 
 export interface TransportRequest {
   readonly opcode: 'read' | 'write';

@@ -11,8 +11,8 @@ class Rig {
   readonly network: Network;
   readonly ends: { readonly piece: number; readonly end: TransferEnd; readonly atMs: number }[] = [];
 
-  constructor(links: readonly Link[], slots = 16) {
-    this.network = new Network(this.queue, links, events, { latencyMs: 1, quantaPerPiece: 4, slots, pieces: 100 });
+  constructor(links: readonly Link[]) {
+    this.network = new Network(this.queue, links, events, { latencyMs: 1, quantaPerPiece: 4, pieces: 100 });
   }
 
   send(from: number, to: number, piece: number, refuseWhen?: { queuedBytes: number; sentWithinMs: number }) {
@@ -61,7 +61,7 @@ describe('Network', () => {
   });
 
   test('a full downlink does not stop what its sender sends to others', () => {
-    const rig = new Rig([fast, { up: 1, down: 1 }, fast], 1);
+    const rig = new Rig([fast, { up: 1, down: 1 }, fast]);
     rig.send(0, 1, 0); // takes a second
     for (let piece = 1; piece <= 10; piece++) rig.send(0, 2, piece);
     rig.run();

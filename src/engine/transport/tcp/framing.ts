@@ -23,7 +23,7 @@
  *   17      3     refuse when so many KiB or more are being sent already, u24 little-endian
  *   20      4     refuse when bytes from this address were sent in so many ms, u32 little-endian; 0: never
  */
-import type { RefuseWhen } from '../transport.ts';
+import type { RefuseWhen } from '../../transfer.ts';
 
 export const HEADER_BYTES = 24;
 export const STATUS_BYTES = 8;

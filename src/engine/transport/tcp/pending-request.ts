@@ -1,4 +1,4 @@
-import type { RefuseWhen } from '../transport.ts';
+import type { RefuseWhen } from '../../transfer.ts';
 import { type FramingVersion, HEADER_BYTES, type Opcode, STATUS_BYTES } from './framing.ts';
 
 export interface ClientRequest {

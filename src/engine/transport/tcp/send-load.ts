@@ -3,7 +3,7 @@
  * refused: when so much is being sent already that it would only wait here, while another source of the same bytes may be free;
  * or when the same bytes have just gone to somebody who will pass them on.
  */
-import type { RefuseWhen } from '../transport.ts';
+import type { RefuseWhen } from '../../transfer.ts';
 
 const QUEUED_AT = 0;
 const ENTRIES_AT = 1;

@@ -226,9 +226,9 @@ export class ServerConnection implements Channel {
   #send(state: Extract<State, { tag: 'sending' }>): boolean {
     const { okStatus } = this.#context;
     const isSpliced = state.statusLeftBytes > 0 && state.leftBytes >= SPLICED_STATUS_MIN_BYTES;
-    const isPaced = this.#upload !== undefined && state.leftBytes > 0 && !isSpliced;
-    const payloadBytes = isPaced ? this.#allowed(this.#upload, state) : Math.min(state.leftBytes, QUANTUM_BYTES);
-    if (isPaced && payloadBytes === 0) return false;
+    const isStatusAlone = isSpliced || state.leftBytes === 0;
+    const payloadBytes = isStatusAlone ? 0 : this.#allowed(this.#upload, state);
+    if (!isStatusAlone && payloadBytes === 0) return false;
     const count = isSpliced
       ? okStatus.send(this.fd, STATUS_BYTES - state.statusLeftBytes)
       : this.#sendParts(state.statusLeftBytes, state.address, payloadBytes);
@@ -237,7 +237,7 @@ export class ServerConnection implements Channel {
     state.statusLeftBytes -= statusBytes;
     state.address += count - statusBytes;
     state.leftBytes -= count - statusBytes;
-    if (isPaced) this.#upload?.use(count - statusBytes);
+    this.#upload?.use(count - statusBytes);
     this.#lastProgressMs = performance.now();
     if (state.statusLeftBytes > 0 || state.leftBytes > 0) return true;
     if (state.countedBytes > 0) this.#endPayload(state.countedBytes);

@@ -9,7 +9,7 @@
 import { lookup } from 'node:dns/promises';
 import { ErrorCode, P2PStoreError } from '../../../core/errors.ts';
 import type { Segment } from '../../segment.ts';
-import type { RefuseWhen } from '../transport.ts';
+import type { RefuseWhen } from '../../transfer.ts';
 import { type ConnectionEnd, Outcome, REQUEST_FIELDS } from './messages.ts';
 import type { Slice } from './slice.ts';
 import { SliceQueue } from './slice-queue.ts';
