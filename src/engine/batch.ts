@@ -1,6 +1,6 @@
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import type { Batch, Task, TaskStatus, TransferRequest } from './transfer.ts';
-import type { Transport, TransportRequest } from './transport/transport.ts';
+import type { RequestSink, TransportRequest } from './transport/transport.ts';
 
 class TransferTask implements Task {
   readonly request: TransferRequest;
@@ -17,14 +17,14 @@ export interface BatchOptions {
   readonly signal?: AbortSignal | undefined;
   /** Refuses a request before anything is sent; undefined lets it pass. */
   readonly check: (request: TransferRequest) => P2PStoreError | undefined;
-  readonly transport: Transport;
+  readonly transport: RequestSink;
 }
 
 /** Requests that were submitted together: starts them, keeps their statuses, and tells when all is quiet. */
 export class TransferBatch implements Batch {
   readonly tasks: readonly Task[];
   readonly done: Promise<void>;
-  readonly #transport: Transport;
+  readonly #transport: RequestSink;
   readonly #inflight = new Set<TransportRequest>();
   readonly #finish: (error?: unknown) => void;
   #unsettled: number;

@@ -5,7 +5,7 @@
  *   mooncake/rpc_meta/<segment>  host
  *
  * A name that holds "/" has its descriptor at mooncake/<segment>. JSON is compact, keys sorted, one
- * newline at the end. `p2pstore_instance` is ours; their decoders ignore it.
+ * newline at the end. The fields `p2pstore_...` are ours; their decoders ignore them.
  */
 import { z } from 'zod';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
@@ -27,6 +27,8 @@ export interface SegmentDescriptor {
   readonly buffers: readonly { readonly address: number; readonly lengthBytes: number }[];
   /** Random for each engine: tells a restarted store from the one before. Absent in Mooncake's own. */
   readonly instance?: string | undefined;
+  /** What transports other than TCP publish, by their name. */
+  readonly endpoints?: Readonly<Record<string, unknown>> | undefined;
 }
 
 const encoder = new TextEncoder();
@@ -40,11 +42,12 @@ function timestamp(now: Date): string {
 }
 
 export function encodeDescriptor(descriptor: SegmentDescriptor, now: Date = new Date()): Uint8Array {
-  const { name, dataPort, buffers, instance } = descriptor;
+  const { name, dataPort, buffers, instance, endpoints } = descriptor;
   const record = {
     buffers: buffers.map(({ address, lengthBytes }) => ({ addr: address, length: lengthBytes, name })),
     name,
     p2pstore_instance: instance,
+    p2pstore_transports: endpoints,
     protocol: 'tcp',
     tcp_data_port: dataPort,
     tcp_proto_version: 2,
@@ -64,6 +67,7 @@ const descriptorSchema = z.object({
   tcp_data_port: z.int().min(1).max(65_535),
   tcp_proto_version: z.int().min(1).default(1),
   p2pstore_instance: z.string().optional(),
+  p2pstore_transports: z.record(z.string(), z.unknown()).optional().catch(undefined),
   buffers: z
     .array(z.object({ name: z.string().min(1), addr: z.int().positive(), length: z.int().positive() }))
     .nullish(),
@@ -85,11 +89,7 @@ function parse<T>(schema: z.ZodType<T>, key: string, value: Uint8Array): T {
 }
 
 /** @throws P2P_RECORD_INVALID Either record is malformed or of another protocol. */
-export function decodeSegment(
-  segmentName: string,
-  descriptor: Uint8Array,
-  location: Uint8Array,
-): Segment & { readonly instance: string | undefined } {
+export function decodeSegment(segmentName: string, descriptor: Uint8Array, location: Uint8Array): Segment {
   const record = parse(descriptorSchema, descriptorKey(segmentName), descriptor);
   const { ip_or_host_name: host } = parse(locationSchema, locationKey(segmentName), location);
   return {
@@ -103,5 +103,6 @@ export function decodeSegment(
       location: name,
     })),
     instance: record.p2pstore_instance,
+    endpoints: record.p2pstore_transports,
   };
 }

@@ -16,6 +16,8 @@ export interface SegmentDirectoryOptions {
   readonly segmentName: string;
   readonly host: string;
   readonly dataPort: number;
+  /** What transports other than TCP publish, by their name. */
+  readonly endpoints?: Readonly<Record<string, unknown>> | undefined;
   readonly logger: Logger;
 }
 
@@ -86,9 +88,10 @@ export class SegmentDirectory {
   }
 
   async #put(conditions: readonly Condition[]): Promise<boolean> {
-    const { metadata, leaseKeeper, segmentName, host, dataPort } = this.#options;
+    const { metadata, leaseKeeper, segmentName, host, dataPort, endpoints } = this.#options;
     const buffers = [...this.#buffers.values()].slice(0, MAX_LISTED_BUFFERS);
-    const descriptor = encodeDescriptor({ name: segmentName, dataPort, buffers, instance: this.#instance });
+    const facts = { name: segmentName, dataPort, buffers, instance: this.#instance, endpoints };
+    const descriptor = encodeDescriptor(facts);
     const { succeeded } = await leaseKeeper.withLease((leaseId) =>
       metadata.commit(conditions, [
         { kind: 'put', key: descriptorKey(segmentName), value: descriptor, leaseId },

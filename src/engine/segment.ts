@@ -7,6 +7,10 @@ export interface Segment {
   readonly port: number;
   /** Framing that its data port speaks: 1, or 2 with acknowledged statuses. */
   readonly protocolVersion: 1 | 2;
+  /** Random for each engine: tells a restarted store from the one before. Absent in Mooncake's own. */
+  readonly instance?: string | undefined;
+  /** What its other transports publish, by their name; each checks its own. Absent: TCP only. */
+  readonly endpoints?: Readonly<Record<string, unknown>> | undefined;
   /** Registered buffers, when the descriptor lists them. */
   readonly buffers: readonly { readonly address: number; readonly lengthBytes: number; readonly location: string }[];
 }

@@ -13,6 +13,7 @@ import type { MetadataStore } from '../metadata/metadata-store.ts';
 import { openMetadataStore } from '../metadata/open-metadata-store.ts';
 import { type Logger, silentLogger } from '../observability/logger.ts';
 import { invalidRequest, TransferBatch } from './batch.ts';
+import { EngineTransports } from './engine-transports.ts';
 import {
   ANY_LOCATION,
   isKnownLocation,
@@ -23,7 +24,9 @@ import { type RegisteredRange, RegisteredRanges } from './registered-ranges.ts';
 import type { Segment } from './segment.ts';
 import { SegmentDirectory } from './segment-directory.ts';
 import type { Batch, TransferRequest } from './transfer.ts';
-import { defaultIoWorkers, TcpTransport } from './transport/tcp/tcp-transport.ts';
+import { defaultIoWorkers } from './transport/tcp/tcp-transport.ts';
+import type { TransportName } from './transport/transport.ts';
+import type { TransportChoice } from './transport-route.ts';
 
 export interface TransferEngineOptions {
   /** Where segments are found: a URI, or a store and lease that the caller keeps and closes. */
@@ -52,6 +55,11 @@ export interface TransferEngineOptions {
   readonly maxUploadBytesPerSecond?: number | undefined;
   /** The same for payload that comes in. What is pulled into different registrations gets equal parts. */
   readonly maxDownloadBytesPerSecond?: number | undefined;
+  /**
+   * How this engine moves bytes and what it offers to others, the preferred one first. It always serves TCP. Default: all that work
+   * here, in the order `loopback` (same process), `local` (same host), `rdma`, `tcp`.
+   */
+  readonly transports?: readonly TransportName[] | undefined;
   readonly logger?: Logger | undefined;
 }
 
@@ -74,7 +82,7 @@ export class TransferEngine implements AsyncDisposable {
   /** The limit that it was opened with; undefined: none. */
   readonly maxDownloadBytesPerSecond: number | undefined;
   readonly #gate = new Gate('transfer engine');
-  readonly #transport: TcpTransport;
+  readonly #transports: EngineTransports;
   readonly #directory: SegmentDirectory;
   readonly #ranges: RegisteredRanges;
   readonly #listed = new Set<number>();
@@ -89,7 +97,7 @@ export class TransferEngine implements AsyncDisposable {
     readonly host: string;
     readonly matrix: NicPriorityMatrix | undefined;
     readonly maxDownloadBytesPerSecond: number | undefined;
-    readonly transport: TcpTransport;
+    readonly transports: EngineTransports;
     readonly directory: SegmentDirectory;
     readonly faultListeners: Set<MemoryFaultListener>;
     readonly closeOwned: () => Promise<void>;
@@ -98,7 +106,7 @@ export class TransferEngine implements AsyncDisposable {
     this.host = parts.host;
     this.nicPriorityMatrix = parts.matrix;
     this.maxDownloadBytesPerSecond = parts.maxDownloadBytesPerSecond;
-    this.#transport = parts.transport;
+    this.#transports = parts.transports;
     this.#directory = parts.directory;
     this.#faultListeners = parts.faultListeners;
     this.#closeOwned = parts.closeOwned;
@@ -125,38 +133,42 @@ export class TransferEngine implements AsyncDisposable {
     };
     try {
       const { store, leaseKeeper } = await openOwnedMetadata(options.metadata, logger, cleanups);
-      const transport = await TcpTransport.open({
-        bindHost: bindHostFor(host),
-        dataPort: requireInteger('dataPort', options.dataPort ?? 0, 0, 65_535),
-        ioWorkers: requireInteger('ioWorkers', options.ioWorkers ?? defaultIoWorkers(), 1, 64),
-        connectionsPerPeer: requireInteger('connectionsPerPeer', options.connectionsPerPeer ?? 4, 1, 64),
-        maxInboundConnections: requireInteger(
-          'maxInboundConnections',
-          options.maxInboundConnections ?? 4096,
-          1,
-          65_536,
-        ),
-        connectTimeoutMs: requireInteger('connectTimeoutMs', options.connectTimeoutMs ?? 3000, 1, 3_600_000),
-        stallTimeoutMs: requireInteger('stallTimeoutMs', options.stallTimeoutMs ?? 5000, 1, 3_600_000),
-        maxUploadBytesPerSecond: requireRate('maxUploadBytesPerSecond', options.maxUploadBytesPerSecond),
-        maxDownloadBytesPerSecond: requireRate('maxDownloadBytesPerSecond', options.maxDownloadBytesPerSecond),
-        logger,
-        onMemoryFault: (address, lengthBytes) => {
-          for (const listener of faultListeners) listener(address, lengthBytes);
+      const transports = await EngineTransports.open({
+        transports: options.transports,
+        tcp: {
+          bindHost: bindHostFor(host),
+          dataPort: requireInteger('dataPort', options.dataPort ?? 0, 0, 65_535),
+          ioWorkers: requireInteger('ioWorkers', options.ioWorkers ?? defaultIoWorkers(), 1, 64),
+          connectionsPerPeer: requireInteger('connectionsPerPeer', options.connectionsPerPeer ?? 4, 1, 64),
+          maxInboundConnections: requireInteger(
+            'maxInboundConnections',
+            options.maxInboundConnections ?? 4096,
+            1,
+            65_536,
+          ),
+          connectTimeoutMs: requireInteger('connectTimeoutMs', options.connectTimeoutMs ?? 3000, 1, 3_600_000),
+          stallTimeoutMs: requireInteger('stallTimeoutMs', options.stallTimeoutMs ?? 5000, 1, 3_600_000),
+          maxUploadBytesPerSecond: requireRate('maxUploadBytesPerSecond', options.maxUploadBytesPerSecond),
+          maxDownloadBytesPerSecond: requireRate('maxDownloadBytesPerSecond', options.maxDownloadBytesPerSecond),
+          logger,
+          onMemoryFault: (address, lengthBytes) => {
+            for (const listener of faultListeners) listener(address, lengthBytes);
+          },
         },
       });
-      cleanups.push(() => transport.close());
+      cleanups.push(() => transports.close());
       const directory = await SegmentDirectory.open({
         metadata: store,
         leaseKeeper,
         segmentName,
         host,
-        dataPort: transport.port,
+        dataPort: transports.tcp.port,
+        endpoints: transports.endpoints,
         logger,
       });
       cleanups.push(() => directory.close());
       const { maxDownloadBytesPerSecond } = options;
-      const parts = { segmentName, host, matrix, maxDownloadBytesPerSecond, transport, directory, faultListeners };
+      const parts = { segmentName, host, matrix, maxDownloadBytesPerSecond, transports, directory, faultListeners };
       return new TransferEngine({ ...parts, closeOwned });
     } catch (error) {
       await closeOwned();
@@ -166,7 +178,7 @@ export class TransferEngine implements AsyncDisposable {
 
   /** Port of the data plane on {@link host}. */
   get dataPort(): number {
-    return this.#transport.port;
+    return this.#transports.tcp.port;
   }
 
   /** Whether memory may be registered under this location. */
@@ -211,7 +223,7 @@ export class TransferEngine implements AsyncDisposable {
       };
       this.#ranges.add(range);
       try {
-        await this.#transport.register(range);
+        await this.#transports.register(range);
         if (isListed && remoteAccess !== 'none') {
           this.#listed.add(start);
           await this.#directory.add(range);
@@ -248,7 +260,7 @@ export class TransferEngine implements AsyncDisposable {
 
   async #forget(address: number): Promise<void> {
     this.#ranges.remove(address);
-    await this.#transport.unregister(address);
+    await this.#transports.unregister(address);
     await this.#directory.remove(address, this.#listed.delete(address));
   }
 
@@ -282,7 +294,7 @@ export class TransferEngine implements AsyncDisposable {
   ): Batch {
     const batch = new TransferBatch(requests, {
       signal: options.signal,
-      transport: this.#transport,
+      transport: this.#transports.router,
       check: (request) => this.#check(request),
     });
     this.#batches.add(batch);
@@ -305,6 +317,21 @@ export class TransferEngine implements AsyncDisposable {
       return invalidRequest('localAddress', 'the local memory is not registered');
     }
     return undefined;
+  }
+
+  /**
+   * Probes the ways to a segment and tells which one its requests would take, and why.
+   *
+   * @throws P2P_SEGMENT_NOT_FOUND, P2P_RECORD_INVALID, P2P_METADATA_UNAVAILABLE
+   */
+  async explain(segmentName: string): Promise<TransportChoice> {
+    const segment = await this.openSegment(segmentName);
+    return this.#gate.run(() => this.#transports.router.explain(segment));
+  }
+
+  /** How requests travel to each segment that was used, the last one first. */
+  transportChoices(): TransportChoice[] {
+    return this.#transports.router.choices();
   }
 
   /** Calls back when serving a peer touched registered memory that is gone: a truncated file, an unmapped page. */

@@ -4,7 +4,7 @@ import { ErrorCode, P2PStoreError } from '../../../core/errors.ts';
 import type { Logger } from '../../../observability/logger.ts';
 import { flowOf, type RegisteredRange, RegisteredRanges } from '../../registered-ranges.ts';
 import { chunkBytes, createRateLimit, type RateLimit } from '../rate-limiter.ts';
-import type { Transport, TransportRequest } from '../transport.ts';
+import type { Reach, Transport, TransportRequest } from '../transport.ts';
 import { type FromWorker, Outcome, RESULT_FIELDS } from './messages.ts';
 import { createSendLoad } from './send-load.ts';
 import { RequestProgress, type Slice } from './slice.ts';
@@ -123,6 +123,11 @@ export class TcpTransport implements Transport {
   /** Where the data port listens. */
   get port(): number {
     return this.#port;
+  }
+
+  /** Only a connection can tell, and the first request makes one. */
+  canReach(): Reach {
+    return { ok: true, reason: 'tcp leads to every data port' };
   }
 
   async register(range: RegisteredRange): Promise<void> {

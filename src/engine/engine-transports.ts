@@ -1,0 +1,76 @@
+/** Opens the transports of one engine, in the order in which they are preferred. */
+import { systemClock } from '../core/clock.ts';
+import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import type { RegisteredRange } from './registered-ranges.ts';
+import { TcpTransport, type TcpTransportOptions } from './transport/tcp/tcp-transport.ts';
+import { TRANSPORT_NAMES, type Transport, type TransportName } from './transport/transport.ts';
+import { TransportRouter } from './transport-router.ts';
+
+export interface EngineTransportsOptions {
+  /** Which ones to use and to offer, the preferred one first. Undefined: all that work here. */
+  readonly transports: readonly TransportName[] | undefined;
+  readonly tcp: TcpTransportOptions;
+}
+
+/** TCP, which every engine serves, and the router over what the engine uses itself. */
+export class EngineTransports implements AsyncDisposable {
+  readonly tcp: TcpTransport;
+  readonly router: TransportRouter;
+  /** What other engines must know, for the segment descriptor; undefined: TCP only. */
+  readonly endpoints: Readonly<Record<string, unknown>> | undefined;
+  readonly #opened: readonly Transport[];
+
+  private constructor(tcp: TcpTransport, used: readonly Transport[], options: EngineTransportsOptions) {
+    const { logger } = options.tcp;
+    this.tcp = tcp;
+    this.#opened = [...used.filter((transport) => transport !== tcp), tcp];
+    this.router = new TransportRouter({ transports: used, clock: systemClock, logger });
+    this.endpoints = endpointsOf(used);
+  }
+
+  /**
+   * @throws P2P_INVALID_ARGUMENT A transport is unknown or named twice, the data port is taken, or the bind address is not of this host.
+   */
+  static async open(options: EngineTransportsOptions): Promise<EngineTransports> {
+    const names = checkNames(options.transports);
+    const tcp = await TcpTransport.open(options.tcp);
+    const used = names.flatMap((name): Transport[] => (name === 'tcp' ? [tcp] : []));
+    return new EngineTransports(tcp, used, options);
+  }
+
+  async register(range: RegisteredRange): Promise<void> {
+    await Promise.all(this.#opened.map((transport) => transport.register(range)));
+  }
+
+  async unregister(address: number): Promise<void> {
+    await Promise.all(this.#opened.map((transport) => transport.unregister(address)));
+  }
+
+  async close(): Promise<void> {
+    this.router.close();
+    for (const transport of this.#opened) await transport.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function checkNames(names: readonly TransportName[] | undefined): readonly TransportName[] {
+  if (names === undefined) return TRANSPORT_NAMES;
+  const known: readonly string[] = TRANSPORT_NAMES;
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) throw invalid(`"${unknown}" is none; there are ${TRANSPORT_NAMES.join(', ')}`);
+  if (names.length === 0) throw invalid('the list is empty');
+  if (new Set(names).size < names.length) throw invalid('one is named twice');
+  return names;
+}
+
+function invalid(why: string): P2PStoreError<'P2P_INVALID_ARGUMENT'> {
+  return new P2PStoreError(ErrorCode.InvalidArgument, `Cannot use transports: ${why}`, { argument: 'transports' });
+}
+
+function endpointsOf(transports: readonly Transport[]): Readonly<Record<string, unknown>> | undefined {
+  const entries = transports.flatMap(({ name, endpoint }) => (endpoint === undefined ? [] : [[name, endpoint]]));
+  return entries.length === 0 ? undefined : Object.fromEntries(entries);
+}
