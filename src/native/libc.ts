@@ -45,13 +45,23 @@ export function koffi(): Koffi {
   return load().koffi;
 }
 
-/** Declares one function of the C library, bound at its first call. */
-export function libcFunction<A extends unknown[], R>(prototype: string): (...args: A) => R {
+/** A shared library as koffi loads it. */
+export type NativeLibrary = Library;
+
+const libc = (): Library => load().libc;
+
+/** Declares one function of a library, bound at its first call. */
+export function libraryFunction<A extends unknown[], R>(library: () => Library, prototype: string): (...args: A) => R {
   let bound: ((...args: A) => R) | undefined;
   return (...args) => {
-    bound ??= load().libc.func(prototype) as unknown as (...args: A) => R;
+    bound ??= library().func(prototype) as unknown as (...args: A) => R;
     return bound(...args);
   };
+}
+
+/** Declares one function of the C library, bound at its first call. */
+export function libcFunction<A extends unknown[], R>(prototype: string): (...args: A) => R {
+  return libraryFunction(libc, prototype);
 }
 
 /** What a call on another thread left behind. */
@@ -61,13 +71,21 @@ export interface AsyncCallOutcome<R> {
   readonly errno: number;
 }
 
-/** The same, run on a thread of libuv's pool: for calls that may take long. */
+/** {@link libcFunction} that runs on a thread of libuv's pool: for calls that may take long. */
 export function libcAsyncFunction<A extends unknown[], R>(
+  prototype: string,
+): (...args: A) => Promise<AsyncCallOutcome<R>> {
+  return libraryAsyncFunction(libc, prototype);
+}
+
+/** {@link libraryFunction} that runs on a thread of libuv's pool. */
+export function libraryAsyncFunction<A extends unknown[], R>(
+  library: () => Library,
   prototype: string,
 ): (...args: A) => Promise<AsyncCallOutcome<R>> {
   let bound: ReturnType<Library['func']> | undefined;
   return (...args) => {
-    bound ??= load().libc.func(prototype);
+    bound ??= library().func(prototype);
     const callAsync = bound.async;
     return new Promise((resolve, reject) => {
       callAsync(...args, (failure: unknown, result: R) => {
