@@ -2,8 +2,9 @@
  * The two records by which a segment is found, in Mooncake's format so that its engines find us too:
  *
  *   mooncake/ram/<segment>       descriptor: data port, framing version, registered buffers
- *   mooncake/rpc_meta/<segment>  host
+ *   mooncake/rpc_meta/<segment>  host and RPC port
  *
+ * A cluster id, as Mooncake's MC_METADATA_CLUSTER_ID, comes after the first "/": mooncake/<id>/ram/<segment>.
  * A name that holds "/" has its descriptor at mooncake/<segment>. JSON is compact, keys sorted, one
  * newline at the end. The fields `p2pstore_...` are ours; their decoders ignore them.
  */
@@ -13,12 +14,19 @@ import type { Segment } from './segment.ts';
 
 const PREFIX = 'mooncake/';
 
-export function descriptorKey(segmentName: string): string {
-  return segmentName.includes('/') ? `${PREFIX}${segmentName}` : `${PREFIX}ram/${segmentName}`;
+/** @param clusterId - Keeps clusters apart that share a metadata store; empty: none. */
+export function metadataPrefix(clusterId = ''): string {
+  if (clusterId === '') return PREFIX;
+  return clusterId.endsWith('/') ? `${PREFIX}${clusterId}` : `${PREFIX}${clusterId}/`;
 }
 
-export function locationKey(segmentName: string): string {
-  return `${PREFIX}rpc_meta/${segmentName}`;
+export function descriptorKey(segmentName: string, clusterId?: string): string {
+  const prefix = metadataPrefix(clusterId);
+  return segmentName.includes('/') ? `${prefix}${segmentName}` : `${prefix}ram/${segmentName}`;
+}
+
+export function locationKey(segmentName: string, clusterId?: string): string {
+  return `${metadataPrefix(clusterId)}rpc_meta/${segmentName}`;
 }
 
 export interface SegmentDescriptor {
@@ -56,9 +64,9 @@ export function encodeDescriptor(descriptor: SegmentDescriptor, now: Date = new 
   return encoder.encode(`${JSON.stringify(record)}\n`);
 }
 
-/** `rpc_port` is 0: nothing of ours answers there, and TCP transfers never ask it. */
-export function encodeLocation(host: string): Uint8Array {
-  return encoder.encode(`${JSON.stringify({ ip_or_host_name: host, rpc_port: 0 })}\n`);
+/** @param rpcPort - 0: nobody answers there. Transfers never ask it. */
+export function encodeLocation(host: string, rpcPort = 0): Uint8Array {
+  return encoder.encode(`${JSON.stringify({ ip_or_host_name: host, rpc_port: rpcPort })}\n`);
 }
 
 const descriptorSchema = z.object({
@@ -73,7 +81,10 @@ const descriptorSchema = z.object({
     .nullish(),
 });
 
-const locationSchema = z.object({ ip_or_host_name: z.string().min(1) });
+const locationSchema = z.object({
+  ip_or_host_name: z.string().min(1),
+  rpc_port: z.int().min(0).max(65_535).catch(0), // who is told wrong can still be read
+});
 
 function parse<T>(schema: z.ZodType<T>, key: string, value: Uint8Array): T {
   try {
@@ -91,11 +102,12 @@ function parse<T>(schema: z.ZodType<T>, key: string, value: Uint8Array): T {
 /** @throws P2P_RECORD_INVALID Either record is malformed or of another protocol. */
 export function decodeSegment(segmentName: string, descriptor: Uint8Array, location: Uint8Array): Segment {
   const record = parse(descriptorSchema, descriptorKey(segmentName), descriptor);
-  const { ip_or_host_name: host } = parse(locationSchema, locationKey(segmentName), location);
+  const { ip_or_host_name: host, rpc_port: rpcPort } = parse(locationSchema, locationKey(segmentName), location);
   return {
     name: segmentName,
     host: host.replace(/^\[(.*)\]$/, '$1'),
     port: record.tcp_data_port,
+    ...(rpcPort > 0 && { rpcPort }),
     protocolVersion: record.tcp_proto_version >= 2 ? 2 : 1,
     buffers: (record.buffers ?? []).map(({ addr, length, name }) => ({
       address: addr,

@@ -1,5 +1,4 @@
 /** Lists the own segment in the metadata store, and finds those of others. */
-import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 import { sleep } from '../core/abort.ts';
 import { backoffMs } from '../core/backoff.ts';
@@ -7,44 +6,41 @@ import { ErrorCode, isP2PStoreError, P2PStoreError } from '../core/errors.ts';
 import type { LeaseKeeper } from '../metadata/lease-keeper.ts';
 import type { Condition, Entry, MetadataStore } from '../metadata/metadata-store.ts';
 import type { Logger } from '../observability/logger.ts';
+import { CoalescedWrite } from './coalesced-write.ts';
+import { type ListedBuffer, LocalSegment, type SegmentListing } from './local-segment.ts';
 import type { Segment } from './segment.ts';
-import { decodeSegment, descriptorKey, encodeDescriptor, encodeLocation, locationKey } from './segment-descriptor.ts';
+import { decodeSegment, descriptorKey, encodeLocation, locationKey } from './segment-descriptor.ts';
+import type { SegmentRegistry } from './segment-registry.ts';
 
-export interface SegmentDirectoryOptions {
+export interface SegmentDirectoryOptions extends SegmentListing {
   readonly metadata: MetadataStore;
   readonly leaseKeeper: LeaseKeeper;
-  readonly segmentName: string;
-  readonly host: string;
-  readonly dataPort: number;
-  /** What transports other than TCP publish, by their name. */
-  readonly endpoints?: Readonly<Record<string, unknown>> | undefined;
+  /** Keeps clusters apart that share the metadata store, as Mooncake's MC_METADATA_CLUSTER_ID. */
+  readonly clusterId?: string | undefined;
   readonly logger: Logger;
 }
 
-interface Buffer {
-  readonly address: number;
-  readonly lengthBytes: number;
-}
-
-/** Mooncake refuses handshakes above 1 MiB, etcd requests above 1.5 MiB: what does not fit is served, but not listed. */
-const MAX_LISTED_BUFFERS = 8192;
 /** Who answers within this time is alive; a host that is gone often answers nothing. */
 const PROBE_TIMEOUT_MS = 1000;
 const CLAIM_ATTEMPTS = 5;
 
-export class SegmentDirectory {
+/** The segments of a metadata store. The own records hang on the lease. */
+export class SegmentDirectory implements SegmentRegistry {
   readonly #options: SegmentDirectoryOptions;
-  readonly #instance: string = randomBytes(16).toString('hex');
-  readonly #buffers = new Map<number, Buffer>();
+  readonly #local: LocalSegment;
+  readonly #publication: CoalescedWrite = new CoalescedWrite(() => this.#write());
   readonly #unsubscribe: () => void;
-  /** The write under way and the one that will carry all changes since. */
-  #publishing: Promise<void> | undefined;
-  #queued: Promise<void> | undefined;
+  readonly #descriptorKey: string;
+  readonly #locationKey: string;
   #isClosed = false;
 
   private constructor(options: SegmentDirectoryOptions) {
+    const { metadata: _metadata, leaseKeeper, clusterId, logger: _logger, ...listing } = options;
     this.#options = options;
-    this.#unsubscribe = options.leaseKeeper.onRegained(() => this.#claim());
+    this.#local = new LocalSegment(listing);
+    this.#descriptorKey = descriptorKey(options.segmentName, clusterId);
+    this.#locationKey = locationKey(options.segmentName, clusterId);
+    this.#unsubscribe = leaseKeeper.onRegained(() => this.#claim());
   }
 
   /** @throws P2P_SEGMENT_IN_USE A live store goes by that name. */
@@ -66,7 +62,8 @@ export class SegmentDirectory {
   async #claim(): Promise<void> {
     const { metadata, segmentName } = this.#options;
     for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
-      const existing = await metadata.get(descriptorKey(segmentName));
+      const key = this.#descriptorKey;
+      const existing = await metadata.get(key);
       if (existing !== undefined && !(await this.#isMineOrDead(existing))) {
         throw new P2PStoreError(
           ErrorCode.SegmentInUse,
@@ -74,7 +71,6 @@ export class SegmentDirectory {
           { segment: segmentName },
         );
       }
-      const key = descriptorKey(segmentName);
       const condition: Condition =
         existing === undefined ? { kind: 'absent', key } : { kind: 'unchanged', key, revision: existing.revision };
       if (await this.#put([condition])) return;
@@ -88,26 +84,28 @@ export class SegmentDirectory {
   }
 
   async #put(conditions: readonly Condition[]): Promise<boolean> {
-    const { metadata, leaseKeeper, segmentName, host, dataPort, endpoints } = this.#options;
-    const buffers = [...this.#buffers.values()].slice(0, MAX_LISTED_BUFFERS);
-    const facts = { name: segmentName, dataPort, buffers, instance: this.#instance, endpoints };
-    const descriptor = encodeDescriptor(facts);
+    const { metadata, leaseKeeper, host, rpcPort } = this.#options;
+    const descriptor = this.#local.encode();
     const { succeeded } = await leaseKeeper.withLease((leaseId) =>
       metadata.commit(conditions, [
-        { kind: 'put', key: descriptorKey(segmentName), value: descriptor, leaseId },
-        { kind: 'put', key: locationKey(segmentName), value: encodeLocation(host), leaseId },
+        { kind: 'put', key: this.#descriptorKey, value: descriptor, leaseId },
+        { kind: 'put', key: this.#locationKey, value: encodeLocation(host, rpcPort), leaseId },
       ]),
     );
     return succeeded;
   }
 
+  describe(): string {
+    return this.#local.describe();
+  }
+
   async #isMineOrDead(entry: Entry): Promise<boolean> {
     const { metadata, segmentName, host, dataPort } = this.#options;
-    const location = await metadata.get(locationKey(segmentName));
+    const location = await metadata.get(this.#locationKey);
     if (location === undefined) return true;
     try {
       const other = decodeSegment(segmentName, entry.value, location.value);
-      if (other.instance === this.#instance) return true;
+      if (other.instance === this.#local.instance) return true;
       // Its port is ours now, so its process is gone.
       if (other.host === host && other.port === dataPort) return true;
       return !(await answers(other));
@@ -118,33 +116,14 @@ export class SegmentDirectory {
     }
   }
 
-  /** Lists a buffer; resolves when the descriptor that names it is in the metadata store. */
-  add(buffer: Buffer): Promise<void> {
-    this.#buffers.set(buffer.address, buffer);
-    return this.#publish();
+  add(buffer: ListedBuffer): Promise<void> {
+    this.#local.add(buffer);
+    return this.#publication.run();
   }
 
-  /** Takes a buffer out; resolves when the descriptor says so. */
   async remove(address: number, isListed: boolean): Promise<void> {
-    this.#buffers.delete(address);
-    if (isListed) await this.#publish();
-  }
-
-  /** Changes that come while a write is under way share the next one. */
-  #publish(): Promise<void> {
-    if (this.#publishing === undefined) {
-      this.#publishing = this.#write().finally(() => {
-        this.#publishing = undefined;
-      });
-      return this.#publishing;
-    }
-    this.#queued ??= this.#publishing
-      .catch(() => {}) // its own callers hear of it
-      .then(() => {
-        this.#queued = undefined;
-        return this.#publish();
-      });
-    return this.#queued;
+    this.#local.remove(address);
+    if (isListed) await this.#publication.run();
   }
 
   async #write(): Promise<void> {
@@ -154,11 +133,11 @@ export class SegmentDirectory {
 
   /** @throws P2P_SEGMENT_NOT_FOUND, P2P_RECORD_INVALID */
   async resolve(segmentName: string, signal?: AbortSignal): Promise<Segment> {
-    const { metadata } = this.#options;
+    const { metadata, clusterId } = this.#options;
     const options = signal === undefined ? {} : { signal };
     const [descriptor, location] = await Promise.all([
-      metadata.get(descriptorKey(segmentName), options),
-      metadata.get(locationKey(segmentName), options),
+      metadata.get(descriptorKey(segmentName, clusterId), options),
+      metadata.get(locationKey(segmentName, clusterId), options),
     ]);
     if (descriptor === undefined || location === undefined) {
       throw new P2PStoreError(
@@ -176,14 +155,14 @@ export class SegmentDirectory {
     this.#unsubscribe();
     const { metadata, segmentName, logger } = this.#options;
     try {
-      const existing = await metadata.get(descriptorKey(segmentName));
-      if (existing === undefined || !new TextDecoder().decode(existing.value).includes(this.#instance)) return;
-      const key = descriptorKey(segmentName);
+      const key = this.#descriptorKey;
+      const existing = await metadata.get(key);
+      if (existing === undefined || !new TextDecoder().decode(existing.value).includes(this.#local.instance)) return;
       await metadata.commit(
         [{ kind: 'unchanged', key, revision: existing.revision }],
         [
           { kind: 'delete', key },
-          { kind: 'delete', key: locationKey(segmentName) },
+          { kind: 'delete', key: this.#locationKey },
         ],
       );
     } catch (error) {
@@ -192,7 +171,8 @@ export class SegmentDirectory {
   }
 }
 
-function answers({ host, port }: Segment): Promise<boolean> {
+/** Whether a data port takes connections. Answers within a second. */
+export function answers({ host, port }: Segment): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port });
     const finish = (isAlive: boolean): void => {

@@ -5,6 +5,8 @@ export interface Segment {
   /** Where its data port answers: a host name or address without brackets. */
   readonly host: string;
   readonly port: number;
+  /** Where it takes notifications and probes; undefined: it does not say. */
+  readonly rpcPort?: number | undefined;
   /** Framing that its data port speaks: 1, or 2 with acknowledged statuses. */
   readonly protocolVersion: 1 | 2;
   /** Random for each engine: tells a restarted store from the one before. Absent in Mooncake's own. */

@@ -4,40 +4,51 @@
  * The engine keeps who registered what, finds segments, and turns batches into requests; a
  * transport moves the bytes. It never touches memory itself.
  */
-import { isIP } from 'node:net';
-import os from 'node:os';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { Gate } from '../core/gate.ts';
-import { LeaseKeeper } from '../metadata/lease-keeper.ts';
-import type { MetadataStore } from '../metadata/metadata-store.ts';
-import { openMetadataStore } from '../metadata/open-metadata-store.ts';
 import { type Logger, silentLogger } from '../observability/logger.ts';
 import { invalidRequest, TransferBatch } from './batch.ts';
+import { bindHostFor, defaultHost } from './engine-host.ts';
 import { EngineTransports } from './engine-transports.ts';
+import { HANDSHAKE_URI, segmentNameOf } from './mooncake/handshake-directory.ts';
+import { type Notification, NotificationInbox, type NotificationListener } from './mooncake/notifications.ts';
+import { probeRpc, type RpcAddress, sendNotification } from './mooncake/rpc-client.ts';
+import { RpcServer } from './mooncake/rpc-server.ts';
 import {
   ANY_LOCATION,
   isKnownLocation,
   type NicPriorityMatrix,
   parseNicPriorityMatrix,
 } from './nic-priority-matrix.ts';
+import { type MetadataOption, openMetadataAccess, openRegistry } from './open-registry.ts';
 import { type RegisteredRange, RegisteredRanges } from './registered-ranges.ts';
 import type { Segment } from './segment.ts';
-import { SegmentDirectory } from './segment-directory.ts';
+import type { SegmentRegistry } from './segment-registry.ts';
 import type { Batch, TransferRequest } from './transfer.ts';
-import { defaultIoWorkers } from './transport/tcp/tcp-transport.ts';
+import { defaultIoWorkers, type TcpTransportOptions } from './transport/tcp/tcp-transport.ts';
 import type { TransportName } from './transport/transport.ts';
 import type { TransportChoice } from './transport-route.ts';
 
 export interface TransferEngineOptions {
-  /** Where segments are found: a URI, or a store and lease that the caller keeps and closes. */
-  readonly metadata: string | { readonly store: MetadataStore; readonly leaseKeeper: LeaseKeeper };
-  /** Name of this engine's segment, unique in the cluster; `host:port` by custom. */
+  /**
+   * Where segments are found: the URI of a metadata store; `http://host:port/metadata`, a service as Mooncake has it;
+   * `P2PHANDSHAKE`, which means that engines ask each other; or a store and lease that the caller keeps and closes.
+   */
+  readonly metadata: MetadataOption;
+  /** Keeps clusters apart that share a metadata store. Default: the variable MC_METADATA_CLUSTER_ID, as for Mooncake's engines. */
+  readonly metadataClusterId?: string | undefined;
+  /**
+   * Name of this engine's segment, unique in the cluster; `host:port` by custom. With `P2PHANDSHAKE` only its host counts: the
+   * segment is called after that and the RPC port.
+   */
   readonly segmentName: string;
   readonly nicPriorityMatrix?: string | NicPriorityMatrix | undefined;
   /** Host name or address that peers dial. Default: see {@link defaultHost}. */
   readonly host?: string | undefined;
   /** Data port, 0 to 65,535. Default 0: the system chooses. */
   readonly dataPort?: number | undefined;
+  /** Port that answers for the segment, takes notifications and probes; 0 to 65,535. Default 0: the system chooses. */
+  readonly rpcPort?: number | undefined;
   /** I/O worker threads, 1 to 64. Default: half the cores, at most 8. */
   readonly ioWorkers?: number | undefined;
   /** Connections to one peer, 1 to 64. Default 4: one core drives about one, and more only cost memory. */
@@ -83,7 +94,9 @@ export class TransferEngine implements AsyncDisposable {
   readonly maxDownloadBytesPerSecond: number | undefined;
   readonly #gate = new Gate('transfer engine');
   readonly #transports: EngineTransports;
-  readonly #directory: SegmentDirectory;
+  readonly #directory: SegmentRegistry;
+  readonly #rpc: RpcServer;
+  readonly #inbox: NotificationInbox;
   readonly #ranges: RegisteredRanges;
   readonly #listed = new Set<number>();
   readonly #segments = new Map<string, Segment>();
@@ -98,7 +111,9 @@ export class TransferEngine implements AsyncDisposable {
     readonly matrix: NicPriorityMatrix | undefined;
     readonly maxDownloadBytesPerSecond: number | undefined;
     readonly transports: EngineTransports;
-    readonly directory: SegmentDirectory;
+    readonly directory: SegmentRegistry;
+    readonly rpc: RpcServer;
+    readonly inbox: NotificationInbox;
     readonly faultListeners: Set<MemoryFaultListener>;
     readonly closeOwned: () => Promise<void>;
   }) {
@@ -108,6 +123,8 @@ export class TransferEngine implements AsyncDisposable {
     this.maxDownloadBytesPerSecond = parts.maxDownloadBytesPerSecond;
     this.#transports = parts.transports;
     this.#directory = parts.directory;
+    this.#rpc = parts.rpc;
+    this.#inbox = parts.inbox;
     this.#faultListeners = parts.faultListeners;
     this.#closeOwned = parts.closeOwned;
     this.#ranges = new RegisteredRanges();
@@ -122,53 +139,57 @@ export class TransferEngine implements AsyncDisposable {
    * @throws P2P_UNSUPPORTED Not on Linux.
    */
   static async open(options: TransferEngineOptions): Promise<TransferEngine> {
-    const { segmentName, logger = silentLogger } = options;
-    if (segmentName === '') throw invalidOption('segmentName', 'it is empty');
+    const { logger = silentLogger } = options;
+    if (options.segmentName === '') throw invalidOption('segmentName', 'it is empty');
     const matrix = parseNicPriorityMatrix(options.nicPriorityMatrix);
-    const host = options.host ?? defaultHost(segmentName);
+    const host = options.host ?? defaultHost(options.segmentName);
     const faultListeners = new Set<MemoryFaultListener>();
     const cleanups: (() => Promise<void>)[] = [];
     const closeOwned = async (): Promise<void> => {
       for (const cleanup of cleanups.toReversed()) await cleanup();
     };
     try {
-      const { store, leaseKeeper } = await openOwnedMetadata(options.metadata, logger, cleanups);
+      const access = await openMetadataAccess(options.metadata, logger, cleanups);
+      const inbox = new NotificationInbox();
+      let directory: SegmentRegistry | undefined;
+      const rpc = await RpcServer.open({
+        bindHost: bindHostFor(host),
+        port: requireInteger('rpcPort', options.rpcPort ?? 0, 0, 65_535),
+        logger,
+        describe: () => directory?.describe(),
+        onNotification: (notification) => inbox.deliver(notification),
+      });
+      cleanups.push(() => rpc.close());
+      const segmentName = options.metadata === HANDSHAKE_URI ? segmentNameOf(host, rpc.port) : options.segmentName;
       const transports = await EngineTransports.open({
         transports: options.transports,
-        tcp: {
-          bindHost: bindHostFor(host),
-          dataPort: requireInteger('dataPort', options.dataPort ?? 0, 0, 65_535),
-          ioWorkers: requireInteger('ioWorkers', options.ioWorkers ?? defaultIoWorkers(), 1, 64),
-          connectionsPerPeer: requireInteger('connectionsPerPeer', options.connectionsPerPeer ?? 4, 1, 64),
-          maxInboundConnections: requireInteger(
-            'maxInboundConnections',
-            options.maxInboundConnections ?? 4096,
-            1,
-            65_536,
-          ),
-          connectTimeoutMs: requireInteger('connectTimeoutMs', options.connectTimeoutMs ?? 3000, 1, 3_600_000),
-          stallTimeoutMs: requireInteger('stallTimeoutMs', options.stallTimeoutMs ?? 5000, 1, 3_600_000),
-          maxUploadBytesPerSecond: requireRate('maxUploadBytesPerSecond', options.maxUploadBytesPerSecond),
-          maxDownloadBytesPerSecond: requireRate('maxDownloadBytesPerSecond', options.maxDownloadBytesPerSecond),
-          logger,
-          onMemoryFault: (address, lengthBytes) => {
-            for (const listener of faultListeners) listener(address, lengthBytes);
-          },
-        },
+        tcp: tcpOptionsOf(options, host, (address, lengthBytes) => {
+          for (const listener of faultListeners) listener(address, lengthBytes);
+        }),
       });
       cleanups.push(() => transports.close());
-      const directory = await SegmentDirectory.open({
-        metadata: store,
-        leaseKeeper,
+      const listing = {
         segmentName,
         host,
         dataPort: transports.tcp.port,
         endpoints: transports.endpoints,
-        logger,
-      });
-      cleanups.push(() => directory.close());
+        rpcPort: rpc.port,
+      };
+      const registry = await openRegistry(access, listing, { clusterId: options.metadataClusterId, logger });
+      directory = registry;
+      cleanups.push(() => registry.close());
       const { maxDownloadBytesPerSecond } = options;
-      const parts = { segmentName, host, matrix, maxDownloadBytesPerSecond, transports, directory, faultListeners };
+      const parts = {
+        segmentName,
+        host,
+        matrix,
+        maxDownloadBytesPerSecond,
+        transports,
+        directory,
+        faultListeners,
+        rpc,
+        inbox,
+      };
       return new TransferEngine({ ...parts, closeOwned });
     } catch (error) {
       await closeOwned();
@@ -179,6 +200,11 @@ export class TransferEngine implements AsyncDisposable {
   /** Port of the data plane on {@link host}. */
   get dataPort(): number {
     return this.#transports.tcp.port;
+  }
+
+  /** Port that takes notifications and probes on {@link host}. */
+  get rpcPort(): number {
+    return this.#rpc.port;
   }
 
   /** Whether memory may be registered under this location. */
@@ -334,6 +360,34 @@ export class TransferEngine implements AsyncDisposable {
     return this.#transports.router.choices();
   }
 
+  /**
+   * Sends a short message to the engine of a segment, ours or Mooncake's.
+   *
+   * @throws P2P_UNSUPPORTED The segment does not say where it takes them.
+   * @throws P2P_PEER_UNREACHABLE, P2P_TRANSFER_REJECTED, P2P_CLOSED
+   */
+  sendNotify(
+    segment: Segment,
+    notification: Notification,
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<void> {
+    return this.#gate.run(async () => sendNotification(rpcAddressOf(segment), notification, options.signal));
+  }
+
+  /** Calls back with every notification that comes, and with up to 1,024 that came before the first listener. Returns its removal. */
+  onNotify(listener: NotificationListener): () => void {
+    return this.#inbox.listen(listener);
+  }
+
+  /**
+   * Whether the engine of a segment answers, ours or Mooncake's.
+   *
+   * @throws P2P_UNSUPPORTED The segment does not say where.
+   */
+  probe(segment: Segment, options: { readonly signal?: AbortSignal | undefined } = {}): Promise<boolean> {
+    return this.#gate.run(async () => probeRpc(rpcAddressOf(segment), options.signal));
+  }
+
   /** Calls back when serving a peer touched registered memory that is gone: a truncated file, an unmapped page. */
   onMemoryFault(listener: MemoryFaultListener): () => void {
     this.#faultListeners.add(listener);
@@ -362,17 +416,33 @@ export class TransferEngine implements AsyncDisposable {
   }
 }
 
-async function openOwnedMetadata(
-  metadata: TransferEngineOptions['metadata'],
-  logger: Logger,
-  cleanups: (() => Promise<void>)[],
-): Promise<{ readonly store: MetadataStore; readonly leaseKeeper: LeaseKeeper }> {
-  if (typeof metadata !== 'string') return metadata;
-  const store = await openMetadataStore(metadata, { logger });
-  cleanups.push(() => store.close());
-  const leaseKeeper = await LeaseKeeper.open(store, { logger });
-  cleanups.push(() => leaseKeeper.close());
-  return { store, leaseKeeper };
+function tcpOptionsOf(
+  options: TransferEngineOptions,
+  host: string,
+  onMemoryFault: MemoryFaultListener,
+): TcpTransportOptions {
+  return {
+    bindHost: bindHostFor(host),
+    dataPort: requireInteger('dataPort', options.dataPort ?? 0, 0, 65_535),
+    ioWorkers: requireInteger('ioWorkers', options.ioWorkers ?? defaultIoWorkers(), 1, 64),
+    connectionsPerPeer: requireInteger('connectionsPerPeer', options.connectionsPerPeer ?? 4, 1, 64),
+    maxInboundConnections: requireInteger('maxInboundConnections', options.maxInboundConnections ?? 4096, 1, 65_536),
+    connectTimeoutMs: requireInteger('connectTimeoutMs', options.connectTimeoutMs ?? 3000, 1, 3_600_000),
+    stallTimeoutMs: requireInteger('stallTimeoutMs', options.stallTimeoutMs ?? 5000, 1, 3_600_000),
+    maxUploadBytesPerSecond: requireRate('maxUploadBytesPerSecond', options.maxUploadBytesPerSecond),
+    maxDownloadBytesPerSecond: requireRate('maxDownloadBytesPerSecond', options.maxDownloadBytesPerSecond),
+    logger: options.logger ?? silentLogger,
+    onMemoryFault,
+  };
+}
+
+function rpcAddressOf({ name, host, rpcPort }: Segment): RpcAddress {
+  if (rpcPort !== undefined) return { host, port: rpcPort };
+  throw new P2PStoreError(
+    ErrorCode.Unsupported,
+    `Cannot ask segment "${name}": it does not say where it takes notifications`,
+    { feature: 'notifications' },
+  );
 }
 
 function invalidOption(argument: string, why: string): P2PStoreError<'P2P_INVALID_ARGUMENT'> {
@@ -387,28 +457,4 @@ function requireInteger(argument: string, value: number, min: number, max: numbe
 function requireRate(argument: string, value: number | undefined): number | undefined {
   if (value === undefined || (Number.isFinite(value) && value > 0)) return value;
   throw invalidOption(argument, `${value} is no number of bytes a second above 0`);
-}
-
-/**
- * The host part of a segment name of the form `host:port`, else the first address of an interface
- * that is up and not loopback, else loopback.
- */
-export function defaultHost(segmentName: string): string {
-  const [, host] = /^(\[[0-9a-fA-F:.%\w]+\]|[^\s:/[\]]+):\d+$/.exec(segmentName) ?? [];
-  if (host !== undefined) return host.replace(/^\[(.*)\]$/, '$1');
-  const addresses = Object.values(os.networkInterfaces()).flatMap((entries) => entries ?? []);
-  const outside = addresses.filter(({ internal }) => !internal);
-  return (outside.find(({ family }) => family === 'IPv4') ?? outside[0])?.address ?? '127.0.0.1';
-}
-
-/** Who is advertised on loopback listens only there; everybody else on all interfaces. */
-function bindHostFor(host: string): string {
-  if (host === 'localhost') return '127.0.0.1';
-  if (isIP(host) === 4 && host.startsWith('127.')) return host;
-  if (host === '::1') return host;
-  return hasIpv6() ? '::' : '0.0.0.0';
-}
-
-function hasIpv6(): boolean {
-  return Object.values(os.networkInterfaces()).some((entries) => entries?.some(({ family }) => family === 'IPv6'));
 }

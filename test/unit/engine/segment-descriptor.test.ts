@@ -48,6 +48,7 @@ describe('decodeSegment', () => {
       name: CAPTURED_RECORDS.name,
       host: '127.0.0.1',
       port: 15_558,
+      rpcPort: 15_159,
       protocolVersion: 2,
       buffers: [{ address: 140_429_324_451_840, lengthBytes: 268_435_456, location: CAPTURED_RECORDS.name }],
       instance: undefined,

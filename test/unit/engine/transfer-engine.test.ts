@@ -3,7 +3,7 @@ import net from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { ErrorCode, isP2PStoreError } from '../../../src/core/errors.ts';
 import { MIB } from '../../../src/core/units.ts';
-import { defaultHost, TransferEngine } from '../../../src/engine/transfer-engine.ts';
+import { TransferEngine } from '../../../src/engine/transfer-engine.ts';
 import { openMetadataStore } from '../../../src/metadata/open-metadata-store.ts';
 import { type Move, openEngine, outcomeOf, requestsOf, segmentAt, transfer } from '../../support/engines.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -248,14 +248,5 @@ describe('TransferEngine', () => {
     }
     expect(await outcomeOf(engine.openSegment('x'))).toBe(ErrorCode.Closed);
     expect(engine).toBeInstanceOf(TransferEngine);
-  });
-});
-
-describe('defaultHost', () => {
-  test('takes the host of a name with a port, and an interface of this machine else', () => {
-    expect(defaultHost('node-1:12345')).toBe('node-1');
-    expect(defaultHost('10.0.0.2:1')).toBe('10.0.0.2');
-    expect(defaultHost('[fe80::1%eth0]:1')).toBe('fe80::1%eth0');
-    for (const name of ['node-1', 'a/b:1', 'fe80::1:1', 'x y:1']) expect(net.isIP(defaultHost(name))).not.toBe(0);
   });
 });
