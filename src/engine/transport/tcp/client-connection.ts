@@ -52,7 +52,7 @@ export interface ClientContext {
 }
 
 /** Answers that one receive may take; each is a status and a payload. */
-const MAX_ANSWERS = 16;
+const MAX_ANSWERS = 64;
 export const MESSAGE_PARTS: number = 2 * MAX_ANSWERS;
 const MAX_HEADERS = 64;
 const FRAME_BYTES = MAX_HEADERS * HEADER_BYTES + MAX_ANSWERS * STATUS_BYTES;

@@ -13,7 +13,7 @@ import {
 } from '../../../native/sockets.ts';
 import { SplicedBytes } from '../../../native/spliced-bytes.ts';
 import type { RegisteredRange, RegisteredRanges } from '../../registered-ranges.ts';
-import { encodeStatus, STATUS_BYTES } from './framing.ts';
+import { encodeStatus, STATUS_BYTES, type Status } from './framing.ts';
 import type { MessageHeader } from './message-header.ts';
 import type { Pacer } from './pacer.ts';
 import type { Reactor } from './reactor.ts';
@@ -25,6 +25,9 @@ const LISTEN_BACKLOG = 1024;
 const ACCEPT_PAUSE_MS = 100;
 const HEADER_TIMEOUT_MS = 10_000;
 const SERVE_STALL_TIMEOUT_MS = 30_000;
+
+/** In the order of their memory; the first is sent by reference too. */
+const STATUSES: readonly Status[] = ['ok', 'rejected', 'busy', 'sent'];
 
 export interface InboundOptions {
   readonly reactor: Reactor;
@@ -50,6 +53,7 @@ export class Inbound {
   readonly #freeSlots: number[] = [];
   readonly #slots: Scratch;
   readonly #sink: Scratch = new Scratch(DRAIN_BYTES);
+  readonly #statuses: Scratch = new Scratch(STATUSES.length * STATUS_BYTES);
   readonly #okStatus: SplicedBytes;
   #listener: number | undefined;
   #dealt = 0;
@@ -58,12 +62,14 @@ export class Inbound {
     this.#options = options;
     this.#slots = new Scratch(options.maxConnections * SLOT_BYTES);
     for (let slot = options.maxConnections - 1; slot >= 0; slot--) this.#freeSlots.push(slot * SLOT_BYTES);
-    encodeStatus(this.#slots, 0, 'ok');
-    this.#okStatus = new SplicedBytes(this.#slots.address, STATUS_BYTES);
+    const { address } = this.#statuses;
+    for (const [index, status] of STATUSES.entries()) encodeStatus(this.#statuses, index * STATUS_BYTES, status);
+    this.#okStatus = new SplicedBytes(address, STATUS_BYTES);
     this.#context = {
       ...options,
       okStatus: this.#okStatus,
       slots: this.#slots,
+      statusAddress: (status) => address + STATUSES.indexOf(status) * STATUS_BYTES,
       sink: this.#sink,
       limits: { headerTimeoutMs: HEADER_TIMEOUT_MS, stallTimeoutMs: SERVE_STALL_TIMEOUT_MS },
       onClosed: (connection) => {
@@ -154,6 +160,7 @@ export class Inbound {
     }
     this.#slots.free();
     this.#sink.free();
+    this.#statuses.free();
     this.#okStatus.close();
   }
 }

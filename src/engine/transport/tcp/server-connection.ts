@@ -1,15 +1,19 @@
 /**
  * One accepted connection of the data port.
  *
- *   header --ok READ--> sending --done--> header
- *      |   --ok WRITE-> receiving --done, v2--> sending (status only) --> header
- *      '---refused, v2--> sending (status REJECTED) --> draining --> closed;   v1 --> closed
+ *   serving --WRITE--> receiving --all of it--> serving
+ *      '---address refused, v2--> serving, this answer is the last --> draining --> closed;   v1 --> closed
  *
- * Invariant: bytes leave or enter only ranges that were registered when the header was read, and none
+ * While it serves, headers come many at a time, and the answers to many of them leave by one system call. How far it reads ahead is
+ * bounded by their payload, so that a large READ waits in the peer's own queue.
+ *
+ * Invariant: bytes leave or enter only ranges that were registered when the header was looked at, and none
  * after {@link ServerConnection.revoke} of their range. Only system calls touch them.
  */
 
 import { systemClock } from '../../../core/clock.ts';
+import { isP2PStoreError } from '../../../core/errors.ts';
+import { copyGuarded } from '../../../native/copy.ts';
 import { errno } from '../../../native/libc.ts';
 import type { Scratch } from '../../../native/scratch.ts';
 import {
@@ -20,6 +24,7 @@ import {
   EINTR,
   MSG_NOSIGNAL,
   receive,
+  receiveMessage,
   sendMessage,
   setSendAhead,
   shutdownWrites,
@@ -27,7 +32,9 @@ import {
 import type { SplicedBytes } from '../../../native/spliced-bytes.ts';
 import { flowOf, type RegisteredRange, type RegisteredRanges } from '../../registered-ranges.ts';
 import { Allowance } from './allowance.ts';
-import { decodeHeader, encodeStatus, type FramingVersion, HEADER_BYTES, STATUS_BYTES, type Status } from './framing.ts';
+import { type Answer, AnswerQueue, MAX_ANSWERS } from './answer-queue.ts';
+import { HEADER_BYTES, type Header, STATUS_BYTES, type Status } from './framing.ts';
+import { HEADER_BUFFER_BYTES, HeaderBuffer } from './header-buffer.ts';
 import type { MessageHeader } from './message-header.ts';
 import type { Pacer } from './pacer.ts';
 import type { Channel, Reactor } from './reactor.ts';
@@ -37,8 +44,10 @@ import type { SendLoad } from './send-load.ts';
 export interface ServerContext {
   readonly reactor: Reactor;
   readonly ranges: RegisteredRanges;
-  /** One slot of {@link SLOT_BYTES} a connection: its header and status in flight. */
+  /** One slot of {@link SLOT_BYTES} a connection, for the headers that it has received. */
   readonly slots: Scratch;
+  /** Where the bytes of a status are. */
+  readonly statusAddress: (status: Status) => number;
   readonly load: SendLoad;
   /** At least {@link DRAIN_BYTES} that nobody reads. */
   readonly sink: Scratch;
@@ -62,18 +71,7 @@ export interface ServerLimits {
 }
 
 type State =
-  | { readonly tag: 'header'; receivedBytes: number }
-  | {
-      readonly tag: 'sending';
-      /** The part of the status that has not been sent; it goes before the payload. */
-      statusLeftBytes: number;
-      address: number;
-      leftBytes: number;
-      readonly range: RegisteredRange | undefined;
-      /** Of the whole payload, as counted in the load. */
-      readonly countedBytes: number;
-      readonly endsConnection: boolean;
-    }
+  | { readonly tag: 'serving' }
   | {
       readonly tag: 'receiving';
       address: number;
@@ -84,8 +82,8 @@ type State =
   | { readonly tag: 'draining'; leftBytes: number }
   | { readonly tag: 'closed' };
 
-export const SLOT_BYTES = 32;
-const STATUS_OFFSET = HEADER_BYTES;
+const SERVING: State = { tag: 'serving' };
+export const SLOT_BYTES: number = HEADER_BUFFER_BYTES;
 /** One call moves at most this much: more gains nothing, less costs calls (measured from 64 KiB to 4 MiB). */
 const QUANTUM_BYTES = 1024 * 1024;
 /** From here on a system call more for the status costs less than it saves. */
@@ -102,7 +100,15 @@ export class ServerConnection implements Channel {
   readonly fd: number;
   readonly slot: number;
   readonly #context: ServerContext;
-  #state: State = { tag: 'header', receivedBytes: 0 };
+  #state: State = SERVING;
+  readonly #headers: HeaderBuffer;
+  readonly #answers: AnswerQueue;
+  /** An address was refused: what is queued are the last answers. */
+  #isEnding = false;
+  /** Its body follows a WRITE, so headers are asked for one by one. */
+  #isWriting = false;
+  /** After EFAULT on a shared send: the next one serves the head alone, so that the fault has a name. */
+  #isHeadAlone = false;
   #readable = true;
   #writable = true;
   #lastProgressMs: number = performance.now();
@@ -116,6 +122,8 @@ export class ServerConnection implements Channel {
     this.fd = fd;
     this.slot = slot;
     this.#context = context;
+    this.#headers = new HeaderBuffer(context.slots, slot);
+    this.#answers = new AnswerQueue(context.statusAddress);
     const wake = (): void => context.reactor.wake(this);
     this.#upload = Allowance.of(context.upload, wake);
     this.#download = Allowance.of(context.download, wake);
@@ -124,7 +132,7 @@ export class ServerConnection implements Channel {
 
   /** Whether it waits between requests, so that it may be closed to make room. */
   get isIdle(): boolean {
-    return this.#state.tag === 'header' && this.#state.receivedBytes === 0;
+    return this.#state.tag === 'serving' && this.#headers.lengthBytes === 0 && this.#answers.length === 0;
   }
 
   get isClosed(): boolean {
@@ -142,12 +150,10 @@ export class ServerConnection implements Channel {
 
   step(): boolean {
     switch (this.#state.tag) {
-      case 'header':
-        return this.#readable && this.#readHeader(this.#state);
-      case 'sending':
-        return this.#writable && this.#send(this.#state);
+      case 'serving':
+        return this.#serve();
       case 'receiving':
-        return this.#readable && this.#receiveBody(this.#state);
+        return this.#readable ? this.#receiveBody(this.#state) : this.#flush();
       case 'draining':
         return this.#readable && this.#drain(this.#state);
       case 'closed':
@@ -155,100 +161,128 @@ export class ServerConnection implements Channel {
     }
   }
 
-  #readHeader(state: Extract<State, { tag: 'header' }>): boolean {
-    const at = this.#context.slots.address + this.slot + state.receivedBytes;
-    const count = receive(this.fd, at, HEADER_BYTES - state.receivedBytes, 0);
+  #serve(): boolean {
+    this.#lookAtHeaders();
+    if (this.#state !== SERVING) return this.#state.tag === 'receiving';
+    if (this.#answers.length > 0) return this.#flush();
+    return this.#readable && this.#readHeaders();
+  }
+
+  #readHeaders(): boolean {
+    const wasEmpty = this.#headers.lengthBytes === 0;
+    const { fillAddress } = this.#headers;
+    // What is read of a body has to be copied to its place, and escapes the limit.
+    const isOneHeader = this.#isWriting || this.#download !== undefined;
+    const count = receive(this.fd, fillAddress, this.#headers.roomBytes(isOneHeader), 0);
     if (count <= 0) return this.#onNoBytes(count);
-    if (state.receivedBytes === 0) this.#lastProgressMs = performance.now();
-    state.receivedBytes += count;
-    if (state.receivedBytes === HEADER_BYTES) this.#serve();
+    this.#headers.fill(count);
+    if (wasEmpty || this.#headers.hasHeader) this.#lastProgressMs = performance.now();
     return true;
   }
 
-  #serve(): void {
-    const { ranges, slots, load } = this.#context;
-    const { opcode, version, lengthBytes, address, refuseWhen } = decodeHeader(slots, this.slot);
-    const range = ranges.containing(address, lengthBytes);
-    const isAllowed = range !== undefined && (opcode === 'read' ? range.isReadable : range.isWritable);
-    this.#lastProgressMs = performance.now();
-    this.#servedRequests += 1;
-    if (!isAllowed) {
-      if (version === 1) {
-        this.close();
-        return;
-      }
-      this.#answer('rejected');
-    } else if (opcode === 'write') {
-      this.#state = { tag: 'receiving', address, leftBytes: lengthBytes, range, hasStatus: version === 2 };
-    } else {
-      const nowMs = systemClock.nowMs();
-      const refusal = refuseWhen === undefined ? undefined : load.refusal(address, refuseWhen, nowMs);
-      if (refusal === undefined) this.#beginPayload(range, version, address, lengthBytes, nowMs);
-      else this.#answer(refusal);
+  /** Queues the answers to headers that are here, as many as one send takes, or begins to receive the body of a WRITE. */
+  #lookAtHeaders(): void {
+    while (this.#state === SERVING && this.#headers.hasHeader && !this.#isEnding) {
+      if (this.#answers.length === MAX_ANSWERS || this.#answers.payloadBytes >= QUANTUM_BYTES) return;
+      const header = this.#headers.peek();
+      const range = this.#allowedRange(header);
+      const mustWait = header.opcode === 'write' || (range === undefined && header.version === 1);
+      if (mustWait && this.#answers.payloadBytes > 0) return;
+      this.#headers.take(HEADER_BYTES);
+      this.#servedRequests += 1;
+      this.#isWriting = header.opcode === 'write';
+      if (range === undefined) this.#refuse(header);
+      else if (header.opcode === 'read') this.#answerRead(header, range);
+      else this.#beginBody(header, range);
     }
   }
 
-  /** Sends a status and no payload. */
-  #answer(status: Status): void {
-    encodeStatus(this.#context.slots, this.slot + STATUS_OFFSET, status);
-    this.#state = {
-      tag: 'sending',
-      statusLeftBytes: STATUS_BYTES,
-      address: 0,
-      leftBytes: 0,
-      range: undefined,
-      countedBytes: 0,
-      endsConnection: status === 'rejected',
-    };
+  #allowedRange({ opcode, address, lengthBytes }: Header): RegisteredRange | undefined {
+    const range = this.#context.ranges.containing(address, lengthBytes);
+    const isAllowed = range !== undefined && (opcode === 'read' ? range.isReadable : range.isWritable);
+    return isAllowed ? range : undefined;
   }
 
-  #beginPayload(
-    range: RegisteredRange,
-    version: FramingVersion,
-    address: number,
-    lengthBytes: number,
-    nowMs: number,
-  ): void {
-    const { load, slots } = this.#context;
-    encodeStatus(slots, this.slot + STATUS_OFFSET, 'ok');
+  #refuse({ version }: Header): void {
+    if (version === 1) {
+      this.close();
+      return;
+    }
+    this.#answer('rejected');
+    this.#isEnding = true;
+    this.#headers.clear();
+  }
+
+  #answerRead(header: Header, range: RegisteredRange): void {
+    const { load } = this.#context;
+    const { version, lengthBytes, address, refuseWhen } = header;
+    const nowMs = systemClock.nowMs();
+    const refusal = refuseWhen === undefined ? undefined : load.refusal(address, refuseWhen, nowMs);
+    if (refusal !== undefined) {
+      this.#answer(refusal);
+      return;
+    }
     load.begin(address, lengthBytes, nowMs);
-    this.#state = {
-      tag: 'sending',
+    this.#answers.push({
+      status: 'ok',
       statusLeftBytes: version === 2 ? STATUS_BYTES : 0,
       address,
       leftBytes: lengthBytes,
       range,
       countedBytes: lengthBytes,
-      endsConnection: false,
-    };
+    });
   }
 
-  #send(state: Extract<State, { tag: 'sending' }>): boolean {
+  /** A status and no payload. */
+  #answer(status: Status): void {
+    const nothing = { address: 0, leftBytes: 0, range: undefined, countedBytes: 0 };
+    this.#answers.push({ status, statusLeftBytes: STATUS_BYTES, ...nothing });
+  }
+
+  // --- sending -----------------------------------------------------------------------------------
+
+  #flush(): boolean {
+    const { head } = this.#answers;
+    return head !== undefined && this.#writable && this.#send(head);
+  }
+
+  #send(head: Answer): boolean {
     const { okStatus } = this.#context;
-    const isSpliced = state.statusLeftBytes > 0 && state.leftBytes >= SPLICED_STATUS_MIN_BYTES;
-    const isStatusAlone = isSpliced || state.leftBytes === 0;
-    const payloadBytes = isStatusAlone ? 0 : this.#allowed(this.#upload, state);
-    if (!isStatusAlone && payloadBytes === 0) return false;
+    const isSpliced = head.statusLeftBytes > 0 && head.leftBytes >= SPLICED_STATUS_MIN_BYTES;
+    const allowedBytes = isSpliced ? 0 : this.#allowedToSend(head);
+    if (!isSpliced && allowedBytes === 0) return false;
     const count = isSpliced
-      ? okStatus.send(this.fd, STATUS_BYTES - state.statusLeftBytes)
-      : this.#sendParts(state.statusLeftBytes, state.address, payloadBytes);
-    if (count < 0) return this.#onSendFailed(state.range);
-    const statusBytes = Math.min(count, state.statusLeftBytes);
-    state.statusLeftBytes -= statusBytes;
-    state.address += count - statusBytes;
-    state.leftBytes -= count - statusBytes;
-    this.#upload?.use(count - statusBytes);
+      ? okStatus.send(this.fd, STATUS_BYTES - head.statusLeftBytes)
+      : this.#sendParts(allowedBytes);
+    if (count < 0) return this.#onSendFailed(head);
+    this.#isHeadAlone = false;
+    this.#upload?.use(Math.max(0, count - head.statusLeftBytes));
+    this.#answers.countSent(count, this.#onAnswerSent);
     this.#lastProgressMs = performance.now();
-    if (state.statusLeftBytes > 0 || state.leftBytes > 0) return true;
-    if (state.countedBytes > 0) this.#endPayload(state.countedBytes);
-    if (state.endsConnection) {
+    if (this.#isEnding && this.#answers.length === 0) {
       shutdownWrites(this.fd);
       this.#state = { tag: 'draining', leftBytes: DRAIN_LIMIT_BYTES };
-    } else {
-      this.#state = { tag: 'header', receivedBytes: 0 };
     }
     return true;
   }
+
+  /** How many payload bytes may leave now; 0 while there are some: this connection will be woken. */
+  #allowedToSend({ range, leftBytes }: Answer): number {
+    if (this.#upload === undefined || range === undefined || leftBytes === 0) return QUANTUM_BYTES;
+    return this.#upload.take(flowOf(range), Math.min(leftBytes, QUANTUM_BYTES));
+  }
+
+  #sendParts(maxBytes: number): number {
+    const { message } = this.#context;
+    const maxAnswers = this.#isHeadAlone || this.#upload !== undefined ? 1 : MAX_ANSWERS;
+    message.reset();
+    this.#answers.gather(message, { maxAnswers, maxBytes, aloneBytes: SPLICED_STATUS_MIN_BYTES });
+    return sendMessage(this.fd, message.address, MSG_NOSIGNAL);
+  }
+
+  readonly #onAnswerSent = ({ countedBytes }: Answer): void => {
+    if (countedBytes > 0) this.#endPayload(countedBytes);
+  };
 
   /** The kernel has all of it, and keeps little of it back: see {@link setSendAhead}. */
   #endPayload(bytes: number): void {
@@ -268,48 +302,63 @@ export class ServerConnection implements Channel {
     setSendAhead(this.fd, bytes);
   }
 
-  #sendParts(statusBytes: number, address: number, payloadBytes: number): number {
-    const { message, slots } = this.#context;
-    message.reset();
-    if (statusBytes > 0) {
-      message.push(slots.address + this.slot + STATUS_OFFSET + STATUS_BYTES - statusBytes, statusBytes);
-    }
-    if (payloadBytes > 0) message.push(address, payloadBytes);
-    return sendMessage(this.fd, message.address, MSG_NOSIGNAL);
-  }
-
-  #onSendFailed(range: RegisteredRange | undefined): boolean {
+  #onSendFailed({ range }: Answer): boolean {
     const code = errno();
     if (code === EINTR) return true;
     if (code === EAGAIN) {
       this.#writable = false;
       return false;
     }
+    if (code === EFAULT && this.#answers.length > 1 && !this.#isHeadAlone) {
+      this.#isHeadAlone = true;
+      return true;
+    }
     if (code === EFAULT && range !== undefined) this.#context.onMemoryFault(range);
     this.close();
     return false;
   }
 
-  /** How many payload bytes the limit allows now; 0: this connection will be woken. */
-  #allowed(allowance: Allowance | undefined, state: Extract<State, { tag: 'sending' | 'receiving' }>): number {
-    const wanted = Math.min(state.leftBytes, QUANTUM_BYTES);
-    if (allowance === undefined || state.range === undefined) return wanted;
-    return allowance.take(flowOf(state.range), wanted);
+  // --- receiving ---------------------------------------------------------------------------------
+
+  #beginBody({ version, lengthBytes, address }: Header, range: RegisteredRange): void {
+    const hereBytes = Math.min(lengthBytes, this.#headers.lengthBytes);
+    try {
+      copyGuarded(this.#headers.address, address, hereBytes);
+    } catch (cause) {
+      if (isP2PStoreError(cause, 'P2P_MEMORY_FAULT')) this.#context.onMemoryFault(range);
+      this.close();
+      return;
+    }
+    this.#headers.take(hereBytes);
+    const leftBytes = lengthBytes - hereBytes;
+    this.#state = { tag: 'receiving', address: address + hereBytes, leftBytes, range, hasStatus: version === 2 };
+    if (leftBytes === 0) this.#endBody(version === 2);
   }
 
+  /** Brings the header behind the body too: many small WRITEs cost a call each. */
   #receiveBody(state: Extract<State, { tag: 'receiving' }>): boolean {
-    const wanted = this.#allowed(this.#download, state);
-    if (wanted === 0) return false;
-    const count = receive(this.fd, state.address, wanted, 0);
-    if (count > 0) this.#download?.use(count);
+    const { message } = this.#context;
+    const wanted = Math.min(state.leftBytes, QUANTUM_BYTES);
+    const allowed = this.#download?.take(flowOf(state.range), wanted) ?? wanted;
+    if (allowed === 0) return this.#flush();
+    message.reset();
+    message.push(state.address, allowed);
+    if (allowed === state.leftBytes) message.push(this.#headers.fillAddress, HEADER_BYTES);
+    const count = receiveMessage(this.fd, message.address, 0);
     if (count <= 0) return this.#onNoBytes(count, state.range);
-    state.address += count;
-    state.leftBytes -= count;
+    const bodyBytes = Math.min(count, state.leftBytes);
+    this.#download?.use(bodyBytes);
+    this.#headers.fill(count - bodyBytes);
+    state.address += bodyBytes;
+    state.leftBytes -= bodyBytes;
     this.#lastProgressMs = performance.now();
-    if (state.leftBytes > 0) return true;
-    if (state.hasStatus) this.#answer('ok');
-    else this.#state = { tag: 'header', receivedBytes: 0 };
+    if (state.leftBytes === 0) this.#endBody(state.hasStatus);
     return true;
+  }
+
+  #endBody(hasStatus: boolean): void {
+    this.#state = SERVING;
+    if (hasStatus) this.#answer('ok');
   }
 
   #drain(state: Extract<State, { tag: 'draining' }>): boolean {
@@ -326,7 +375,7 @@ export class ServerConnection implements Channel {
     if (code === EINTR) return true;
     if (code === EAGAIN) {
       this.#readable = false;
-      return false;
+      return this.#answers.length > 0; // statuses of earlier WRITEs
     }
     if (code === EFAULT && range !== undefined) this.#context.onMemoryFault(range);
     this.close();
@@ -335,14 +384,16 @@ export class ServerConnection implements Channel {
 
   /** Ends the connection if it is moving bytes of that range, so that the memory is quiet at once. */
   revoke(range: RegisteredRange): void {
-    if ((this.#state.tag === 'sending' || this.#state.tag === 'receiving') && this.#state.range === range) this.close();
+    const isReceiving = this.#state.tag === 'receiving' && this.#state.range === range;
+    if (isReceiving || this.#answers.uses(range)) this.close();
   }
 
   checkDeadlines(nowMs: number): void {
     if (this.isIdle && this.#servedRequests > 0) return; // a pooled connection may rest for ever
     if (this.#upload?.isParked === true || this.#download?.isParked === true) this.#lastProgressMs = nowMs; // it is us who wait
     const { headerTimeoutMs, stallTimeoutMs } = this.#context.limits;
-    const limitMs = this.#state.tag === 'header' || this.#state.tag === 'draining' ? headerTimeoutMs : stallTimeoutMs;
+    const isMoving = this.#state.tag === 'receiving' || this.#answers.length > 0;
+    const limitMs = isMoving ? stallTimeoutMs : headerTimeoutMs;
     if (nowMs - this.#lastProgressMs > limitMs) this.close();
   }
 
@@ -352,7 +403,7 @@ export class ServerConnection implements Channel {
 
   close(): void {
     if (this.#state.tag === 'closed') return;
-    if (this.#state.tag === 'sending') this.#context.load.end(this.#state.countedBytes);
+    for (const { countedBytes } of this.#answers.clear()) if (countedBytes > 0) this.#context.load.end(countedBytes);
     this.#state = { tag: 'closed' };
     this.#upload?.close();
     this.#download?.close();
