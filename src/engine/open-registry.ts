@@ -12,7 +12,7 @@ import { SegmentDirectory } from './segment-directory.ts';
 import type { SegmentRegistry } from './segment-registry.ts';
 
 /** Mooncake's engines read the same variable. */
-const CLUSTER_ID_VARIABLE = 'MC_METADATA_CLUSTER_ID';
+export const CLUSTER_ID_VARIABLE = 'MC_METADATA_CLUSTER_ID';
 
 export type MetadataOption = string | { readonly store: MetadataStore; readonly leaseKeeper: LeaseKeeper };
 

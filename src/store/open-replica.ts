@@ -6,9 +6,11 @@ import type { ResolvedMemory } from '../memory/resolve-memory.ts';
 import { downloadObject } from '../swarm/download-object.ts';
 import type { DownloadProgress, DownloadResult } from '../swarm/download-types.ts';
 import type { SharedObject } from '../swarm/shared-object.ts';
+import type { SourceFeed } from '../swarm/source-feed.ts';
 import { giveUp } from './give-up.ts';
 import { limitedPullOptions } from './limited-pull.ts';
 import { LocalObject } from './local-object.ts';
+import { PayloadFeed } from './mooncake/payload-feed.ts';
 import { invalidArgument } from './object-name.ts';
 import type { FoundObject } from './object-reader.ts';
 import type { ObjectRecord } from './records.ts';
@@ -62,7 +64,7 @@ function supersededError(name: string): P2PStoreError<'P2P_OBJECT_SUPERSEDED'> {
 export async function openReplica(parts: StoreParts, request: ReplicaRequest): Promise<OpenedReplica> {
   const { name, verify, signal } = request;
   await parts.sync.settle(name, { signal });
-  const found = await parts.reader.find(name, { signal });
+  const found = (await parts.reader.find(name, { signal })) ?? (await findPayload(parts, name, signal));
   if (found === undefined) {
     throw new P2PStoreError(ErrorCode.ObjectNotFound, `Cannot pull "${name}": no live store has it`, { name });
   }
@@ -85,6 +87,16 @@ export async function openReplica(parts: StoreParts, request: ReplicaRequest): P
     await giveUp(parts, local, pull.published);
     throw error;
   }
+}
+
+/** An object that only stores of Mooncake have. */
+async function findPayload(
+  { payloads }: StoreParts,
+  name: string,
+  signal: AbortSignal,
+): Promise<FoundObject | undefined> {
+  const found = await payloads?.find(name, { signal });
+  return found === undefined ? undefined : { object: found.object, sources: [] };
 }
 
 /** Resolves when every digest of the object is known. */
@@ -122,7 +134,7 @@ class Pull {
 
   async run(): Promise<DownloadResult> {
     const { name } = this.#request;
-    const { metadata, reader, directory, segmentName } = this.#parts;
+    const { metadata, reader, segmentName } = this.#parts;
     const { generation } = this.#local.record;
     const signal = AbortSignal.any([this.#request.signal, this.#superseded.signal]);
     setMaxListeners(0, signal); // each piece in flight listens
@@ -130,32 +142,53 @@ class Pull {
     const onSuperseded = (): void => this.#superseded.abort(supersededError(name));
     const watched = { metadata, reader, name, generation, ownSegment: segmentName, onSuperseded, signal };
     await using sources = await SourceWatch.open(watched);
-    this.published = directory.putSource({ name, object: this.#local.record, source: this.#local.source }, { signal });
+    await using feed = await this.#openFeed(sources, signal);
+    this.published = this.#publish(signal);
     await abortable(this.published, signal);
     this.#local.isListed = true;
     const ended = new AbortController();
     const completing = this.#completeRecord(sources, ended.signal);
     try {
-      return await this.#download(sources, signal);
+      const download = await this.#download(sources, feed ?? sources, signal);
+      await feed?.confirm(download.sources);
+      return download;
     } finally {
       ended.abort();
       await completing;
     }
   }
 
-  #download(sources: SourceWatch, signal: AbortSignal): Promise<DownloadResult> {
+  /** Of an object that came from Mooncake its stores are sources too. */
+  async #openFeed(ours: SourceWatch, signal: AbortSignal): Promise<PayloadFeed | undefined> {
+    const { payloads, logger } = this.#parts;
+    const { name, record: object } = this.#local;
+    if (payloads === undefined || object.origin !== 'mooncake') return undefined;
+    return await PayloadFeed.open({ name, object, ours, payloads, signal, logger });
+  }
+
+  /** Lists this store as a source. The first to pull an object of Mooncake's writes the object's record as well. */
+  async #publish(signal: AbortSignal): Promise<void> {
+    const { directory } = this.#parts;
+    const { name, record: object, source } = this.#local;
+    if (object.origin === undefined) return await directory.putSource({ name, object, source }, { signal });
+    const outcome = await directory.relist({ name, object, source }, { signal });
+    if (outcome === 'superseded') throw supersededError(name);
+  }
+
+  #download(sources: SourceWatch, feed: SourceFeed, signal: AbortSignal): Promise<DownloadResult> {
     const { verify, onProgress } = this.#request;
+    const { origin } = this.#local.record;
     const { engine, peerClient, logger } = this.#parts;
     return downloadObject({
       object: this.#local.shared,
       digester: this.#local.digester,
       engine,
       client: peerClient,
-      sources,
+      sources: feed,
       verify: verify !== 'none',
       digestRoot: () => sources.digestRoot,
       signal,
-      onProgress,
+      onProgress: onProgress && ((progress) => onProgress({ ...progress, ...(origin && { origin }) })),
       logger,
       options: limitedPullOptions(engine.maxDownloadBytesPerSecond, this.#local.shared.layout.pieceSizeBytes),
     });

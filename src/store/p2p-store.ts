@@ -24,12 +24,13 @@ import {
 import { FolderTarget } from './folder/folder-target.ts';
 import { openFolder } from './folder/open-folder.ts';
 import { inLanes } from './lanes.ts';
+import { listObjects } from './list-objects.ts';
 import type { LocalObject } from './local-object.ts';
 import { checkFolderName, checkNamePrefix, checkObjectName, invalidArgument } from './object-name.ts';
 import { type ObjectEvent, watchObjects } from './object-watch.ts';
 import { type GoldRequest, openGold, planObject } from './open-gold.ts';
 import { openReplica, type ReplicaRequest } from './open-replica.ts';
-import { type PayloadInfo, payloadInfo } from './payload-info.ts';
+import type { PayloadInfo } from './payload-info.ts';
 import { type ObjectRecord, totalSizeBytes } from './records.ts';
 import { type ObjectStatus, readSources, readStatus, type SourceListing } from './status.ts';
 import { watchStatus } from './status-watch.ts';
@@ -38,6 +39,8 @@ import { openStoreParts, type P2PStoreOptions, type StoreParts } from './store-p
 /** What a pull has brought. */
 export interface ReplicaResult extends DownloadResult {
   readonly name: string;
+  /** Set when a Mooncake store registered the object: nothing vouches for the bytes. */
+  readonly origin?: 'mooncake';
 }
 
 /** What a folder holds that was published. */
@@ -167,12 +170,11 @@ export class P2PStore implements AsyncDisposable {
     return this.#takeBack(name, 'gold', options);
   }
 
-  /** Lists the live objects whose name starts with a prefix, by name; the empty prefix means all. */
+  /** Lists the live objects whose name starts with a prefix, by name; the empty prefix means all. Those of Mooncake's stores too. */
   list(namePrefix: string, { signal }: StoreCallOptions = {}): Promise<PayloadInfo[]> {
     return this.#run(signal, async (either) => {
       checkNamePrefix(namePrefix);
-      const listings = await abortable(this.#parts.reader.list(namePrefix, { signal: either }), either);
-      return listings.map(({ name, object }) => payloadInfo(name, object));
+      return await abortable(listObjects(this.#parts, namePrefix, either), either);
     });
   }
 
@@ -387,7 +389,8 @@ export class P2PStore implements AsyncDisposable {
       return await this.#reserved(name, 'replica', async () => {
         const request = { name, verify, openTarget, onProgress, signal: either };
         const { local, download } = await openReplica(this.#parts, request);
-        return [local, { name, ...download }];
+        const { origin } = local.record;
+        return [local, { name, ...download, ...(origin && { origin }) }];
       });
     });
   }

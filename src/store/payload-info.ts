@@ -11,6 +11,8 @@ export interface PayloadInfo {
   readonly sizeList: readonly number[];
   /** Files in it, when it was registered as a folder. */
   readonly files?: number;
+  /** Set when a Mooncake store registered it: there are no digests, and nobody can verify it. */
+  readonly origin?: 'mooncake';
 }
 
 export function payloadInfo(name: string, object: ObjectRecord): PayloadInfo {
@@ -20,5 +22,6 @@ export function payloadInfo(name: string, object: ObjectRecord): PayloadInfo {
     totalSize: totalSizeBytes(object.sizes),
     sizeList: object.sizes,
     ...(object.folder && { files: object.folder.files }),
+    ...(object.origin && { origin: object.origin }),
   };
 }

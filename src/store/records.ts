@@ -43,6 +43,8 @@ export interface ObjectRecord {
   };
   /** Absent for an object of bytes. Readers that do not know it see those bytes. */
   readonly folder?: FolderRecord | undefined;
+  /** Set when a Mooncake store registered the object, and stores of ours pulled it from there: nobody has digests of it. */
+  readonly origin?: 'mooncake' | undefined;
 }
 
 /** Who serves an object, from which memory. */
@@ -88,6 +90,7 @@ const objectRecordSchema: z.ZodType<ObjectRecord> = z
         files: z.int().min(0),
       })
       .optional(),
+    origin: z.literal('mooncake').optional().catch(undefined),
   })
   .refine((record) => Number.isSafeInteger(totalSizeBytes(record.sizes)), { error: 'sizes add up to more than 2^53' })
   .refine((record) => record.pieceSizeBytes <= record.maxShardSizeBytes, { error: 'a piece is larger than a shard' })

@@ -15,8 +15,10 @@ export interface SourceListing {
   /** `gold` registered the object, a `replica` pulled it. */
   readonly role: 'gold' | 'replica';
   readonly isComplete: boolean;
-  /** `host:port` that answers for it. */
+  /** `host:port` that answers for it; empty for a store of Mooncake, where nothing does. */
   readonly peerEndpoint: string;
+  /** Set for a store of Mooncake. */
+  readonly origin?: 'mooncake';
 }
 
 /** What one source takes, or took, from another. */
@@ -66,6 +68,8 @@ export interface ObjectStatus extends PayloadInfo {
 
 export interface StatusParts {
   readonly reader: Pick<StoreParts['reader'], 'find'>;
+  /** Undefined where no Mooncake store can be. */
+  readonly payloads?: Pick<NonNullable<StoreParts['payloads']>, 'find'> | undefined;
   readonly peerClient: Pick<StoreParts['peerClient'], 'getStatus'>;
 }
 
@@ -77,22 +81,29 @@ const ANSWER_TIMEOUT_MS = 2_000;
 /** Takes what a listing tells of each source: gold first, then by segment name. */
 export function listingsOf(sources: readonly SourceListing[]): SourceListing[] {
   return sources
-    .map(({ segment, role, isComplete, peerEndpoint }) => ({ segment, role, isComplete, peerEndpoint }))
+    .map(({ segment, role, isComplete, peerEndpoint, origin }) => ({
+      ...{ segment, role, isComplete, peerEndpoint },
+      ...(origin && { origin }),
+    }))
     .sort((a, b) => Number(b.role === 'gold') - Number(a.role === 'gold') || (a.segment < b.segment ? -1 : 1));
 }
 
 export async function readSources(parts: StatusParts, name: string, signal: AbortSignal): Promise<SourceListing[]> {
   const found = await parts.reader.find(name, { signal });
-  return found === undefined ? [] : listingsOfRecords(found);
+  const ours = found === undefined ? [] : listingsOfRecords(found);
+  if (found !== undefined && found.object.origin === undefined) return ours;
+  const theirs = (await parts.payloads?.find(name, { signal }))?.copies ?? [];
+  const listed = theirs.map(({ segment, role }) => ({ segment, role, isComplete: true, peerEndpoint: '' }));
+  return listingsOf([...ours, ...listed.map((listing) => ({ ...listing, origin: 'mooncake' as const }))]);
 }
 
 /** @throws P2P_OBJECT_NOT_FOUND */
 export async function findForStatus(parts: StatusParts, name: string, signal: AbortSignal): Promise<FoundObject> {
   const found = await parts.reader.find(name, { signal });
   if (found !== undefined) return found;
-  throw new P2PStoreError(ErrorCode.ObjectNotFound, `Cannot tell the status of "${name}": no live store has it`, {
-    name,
-  });
+  const isTheirs = (await parts.payloads?.find(name, { signal })) !== undefined;
+  const state = isTheirs ? 'only Mooncake stores have it, which tell none' : 'no live store has it';
+  throw new P2PStoreError(ErrorCode.ObjectNotFound, `Cannot tell the status of "${name}": ${state}`, { name });
 }
 
 export async function readStatus(parts: StatusParts, name: string, signal: AbortSignal): Promise<ObjectStatus> {

@@ -1,6 +1,7 @@
 import { type Clock, systemClock } from '../core/clock.ts';
 import { DigestPool } from '../digest/digest-pool.ts';
 import type { NicPriorityMatrix } from '../engine/nic-priority-matrix.ts';
+import { CLUSTER_ID_VARIABLE } from '../engine/open-registry.ts';
 import { TransferEngine } from '../engine/transfer-engine.ts';
 import type { EtcdOptions } from '../metadata/etcd/etcd-address.ts';
 import { LeaseKeeper } from '../metadata/lease-keeper.ts';
@@ -11,6 +12,8 @@ import { PeerClient } from '../swarm/peer-client.ts';
 import { PeerService } from '../swarm/peer-service.ts';
 import { LocalObjects } from './local-objects.ts';
 import { MemoryRegistrations } from './memory-registrations.ts';
+import { PayloadReader } from './mooncake/payload-reader.ts';
+import { SegmentKinds } from './mooncake/segment-kinds.ts';
 import { ObjectDirectory } from './object-directory.ts';
 import { checkSegmentName, invalidArgument } from './object-name.ts';
 import { ObjectReader } from './object-reader.ts';
@@ -37,6 +40,13 @@ export interface P2PStoreOptions {
   readonly maxUploadBytesPerSecond?: number | undefined;
   /** The same for what it takes from all others together. */
   readonly maxDownloadBytesPerSecond?: number | undefined;
+  /**
+   * Whether objects of this store are also listed where Mooncake's stores look for them, so that they can pull them. Only with etcd,
+   * which is the only place where they look. Default true.
+   */
+  readonly mooncakeMirror?: boolean | undefined;
+  /** Keeps clusters apart that share a metadata store, as Mooncake's engines do. Default: `MC_METADATA_CLUSTER_ID`, or none. */
+  readonly metadataClusterId?: string | undefined;
   /** User, password and certificates for etcd. */
   readonly etcd?: EtcdOptions | undefined;
   /** Default: silent. */
@@ -60,6 +70,8 @@ export interface StoreParts {
   readonly registrations: MemoryRegistrations;
   readonly objects: LocalObjects;
   readonly sync: RecordSync;
+  /** Finds objects of Mooncake's stores; undefined where there cannot be any. */
+  readonly payloads: PayloadReader | undefined;
 }
 
 const PORT_MAX = 65_535;
@@ -134,6 +146,7 @@ export async function openStoreParts(
       await TransferEngine.open({
         metadata: { store: metadata, leaseKeeper },
         segmentName,
+        metadataClusterId: options.metadataClusterId,
         nicPriorityMatrix,
         host: options.host ?? defaultHostFor(metadataUri),
         dataPort: options.dataPort,
@@ -157,9 +170,12 @@ export async function openStoreParts(
     const registrations = new MemoryRegistrations(engine);
     const sync = new RecordSync({ directory, logger });
     const objects = new LocalObjects();
+    const clusterId = options.metadataClusterId ?? process.env[CLUSTER_ID_VARIABLE] ?? '';
+    const segments = new SegmentKinds(metadata, clusterId);
+    const payloads = /^etcds?:/.test(metadata.uri) ? new PayloadReader({ metadata, segments, logger }) : undefined;
     const shared = { segmentName, logger, metadata, leaseKeeper, engine, digestPool, peers, peerClient };
     return {
-      parts: { ...shared, reader, directory, registrations, sync, objects },
+      parts: { ...shared, reader, directory, registrations, sync, objects, payloads },
       close: () => opened.close(),
     };
   } catch (error) {

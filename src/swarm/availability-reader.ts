@@ -49,9 +49,9 @@ export class AvailabilityReader {
     this.#lost.add(source.segment);
   }
 
-  /** Whether its control connection failed since it last told anything. */
-  wasLost(segment: string): boolean {
-    return this.#lost.has(segment);
+  /** Whether its control connection failed since it last told anything, or it never had one. */
+  wasLost({ segment, peerEndpoint }: SourceInfo): boolean {
+    return peerEndpoint === '' || this.#lost.has(segment);
   }
 
   read(source: SourceInfo, message: Availability, isFirst: boolean): void {

@@ -242,7 +242,7 @@ export class DownloadSession {
     const source = this.#neighbours.get(flight.holderId);
     this.#logger.debug({ error, segment: flight.holderId, piece: flight.piece }, 'piece fetch failed');
     if (source === undefined) return;
-    if (!this.#neighbours.isConnected(source.segment) && this.#availability.wasLost(source.segment)) {
+    if (!this.#neighbours.isConnected(source.segment) && this.#availability.wasLost(source)) {
       this.#giveUp(source.segment); // neither its data port nor its peer service answers
     } else if (isP2PStoreError(error) && error.code !== ErrorCode.PeerUnreachable) {
       this.#court.suspect(source, flight.piece);

@@ -13,6 +13,8 @@ export interface DownloadProgress {
   readonly bytesTotal: number;
   /** Over about the last second. */
   readonly bytesPerSecond: number;
+  /** Set for an object of a Mooncake store: there are no digests, so `bytesDone` counts what has come, not what was verified. */
+  readonly origin?: 'mooncake';
   readonly sources: readonly (DownloadSource & { readonly bytesPerSecond: number })[];
 }
 

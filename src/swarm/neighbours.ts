@@ -162,6 +162,10 @@ export class Neighbours {
   async #followUntilStopped(neighbour: Neighbour, delayMs: number): Promise<void> {
     const { signal } = neighbour.stop;
     if (delayMs > 0) await sleep(delayMs, signal);
+    if (neighbour.source.peerEndpoint === '') {
+      if (delayMs > 0) this.#input.events.onJoined(neighbour.source); // nothing else would tell that it may be asked again
+      return;
+    }
     for (let failures = 0; ; failures++) {
       try {
         await this.#followOnce(neighbour, () => {

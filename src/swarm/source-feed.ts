@@ -7,7 +7,7 @@ export interface SourceInfo {
   readonly role: 'gold' | 'replica';
   /** Whether its record says that it has all pieces; a partial one tells over its peer endpoint. */
   readonly isComplete: boolean;
-  /** `host:port` of its peer service. */
+  /** `host:port` of its peer service; empty when it has none, as stores of another kind: it must be complete then. */
   readonly peerEndpoint: string;
   /** Where its bytes lie, in logical order. */
   readonly ranges: readonly AddressRange[];
