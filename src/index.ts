@@ -2,9 +2,13 @@
 export type { Clock } from './core/clock.ts';
 export { ErrorCode, type ErrorContext, isP2PStoreError, P2PStoreError } from './core/errors.ts';
 export type { NicPriorityMatrix } from './engine/nic-priority-matrix.ts';
+export type { PathState } from './engine/paths/path-health.ts';
+export type { PathStatus } from './engine/paths/path-status.ts';
 export type { Segment } from './engine/segment.ts';
 export type { Batch, RefuseWhen, Task, TaskStatus, TransferRequest } from './engine/transfer.ts';
 export { type RegisterMemoryOptions, TransferEngine, type TransferEngineOptions } from './engine/transfer-engine.ts';
+export type { TransportName } from './engine/transport/transport.ts';
+export type { TransportChoice } from './engine/transport-route.ts';
 export { allocate, MemoryRegion } from './memory/memory-region.ts';
 export type { MemoryInput } from './memory/resolve-memory.ts';
 export type { EtcdOptions, EtcdTlsOptions } from './metadata/etcd/etcd-address.ts';

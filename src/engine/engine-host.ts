@@ -22,6 +22,11 @@ export function bindHostFor(host: string): string {
   return hasIpv6() ? '::' : '0.0.0.0';
 }
 
+/** Whether only processes of this machine reach it there. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}
+
 function hasIpv6(): boolean {
   return Object.values(os.networkInterfaces()).some((entries) => entries?.some(({ family }) => family === 'IPv6'));
 }

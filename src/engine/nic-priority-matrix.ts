@@ -1,6 +1,6 @@
-import os from 'node:os';
 import { z } from 'zod';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import { cardNames } from './topology/network-cards.ts';
 
 /** Memory location -> [preferred NICs, other NICs], e.g. `{"cpu:0": [["eth0","eth1"],["eth2"]]}`. */
 export type NicPriorityMatrix = Readonly<Record<string, readonly [readonly string[], readonly string[]]>>;
@@ -23,9 +23,13 @@ function invalid(message: string, cause?: unknown): P2PStoreError<'P2P_INVALID_A
 /**
  * Reads a matrix in Mooncake's form, as JSON text or as an object. Empty or absent means none.
  *
+ * @param present - Names of the cards and devices that this host has.
  * @throws P2P_INVALID_ARGUMENT It has another shape, or names a card that this host does not have.
  */
-export function parseNicPriorityMatrix(input: string | NicPriorityMatrix | undefined): NicPriorityMatrix | undefined {
+export function parseNicPriorityMatrix(
+  input: string | NicPriorityMatrix | undefined,
+  present: () => readonly string[] = cardNames,
+): NicPriorityMatrix | undefined {
   if (input === undefined || input === '') return undefined;
   let value: unknown = input;
   if (typeof input === 'string') {
@@ -37,11 +41,11 @@ export function parseNicPriorityMatrix(input: string | NicPriorityMatrix | undef
   }
   const parsed = schema.safeParse(value);
   if (!parsed.success) throw invalid('each location needs two lists of card names, preferred and other', parsed.error);
-  const present = Object.keys(os.networkInterfaces());
+  const names = present();
   const unknown = Object.values(parsed.data)
     .flat(2)
-    .find((card) => !present.includes(card));
-  if (unknown !== undefined) throw invalid(`it names card "${unknown}", but this host has ${present.join(', ')}`);
+    .find((card) => !names.includes(card));
+  if (unknown !== undefined) throw invalid(`it names card "${unknown}", but this host has ${names.join(', ')}`);
   return parsed.data;
 }
 

@@ -6,6 +6,8 @@ export interface RegisteredRange {
   readonly isWritable: boolean;
   /** Buffers of one number share one part of the rate limits. Absent: a part of its own. */
   readonly flow?: number | undefined;
+  /** A key of the NIC priority matrix, or `*`. Absent: `*`. */
+  readonly location?: string | undefined;
 }
 
 /** Whose part of a rate limit the bytes of a buffer use. */

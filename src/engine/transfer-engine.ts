@@ -8,7 +8,7 @@ import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { Gate } from '../core/gate.ts';
 import { type Logger, silentLogger } from '../observability/logger.ts';
 import { invalidRequest, TransferBatch } from './batch.ts';
-import { bindHostFor, defaultHost } from './engine-host.ts';
+import { bindHostFor, defaultHost, isLoopback } from './engine-host.ts';
 import { EngineTransports } from './engine-transports.ts';
 import { HANDSHAKE_URI, segmentNameOf } from './mooncake/handshake-directory.ts';
 import { type Notification, NotificationInbox, type NotificationListener } from './mooncake/notifications.ts';
@@ -21,9 +21,11 @@ import {
   parseNicPriorityMatrix,
 } from './nic-priority-matrix.ts';
 import { type MetadataOption, openMetadataAccess, openRegistry } from './open-registry.ts';
+import type { PathStatus } from './paths/path-status.ts';
 import { type RegisteredRange, RegisteredRanges } from './registered-ranges.ts';
 import type { Segment } from './segment.ts';
 import type { SegmentRegistry } from './segment-registry.ts';
+import { readTopology } from './topology/topology.ts';
 import type { Batch, TransferRequest } from './transfer.ts';
 import { defaultIoWorkers, type TcpTransportOptions } from './transport/tcp/tcp-transport.ts';
 import type { TransportName } from './transport/transport.ts';
@@ -51,7 +53,7 @@ export interface TransferEngineOptions {
   readonly rpcPort?: number | undefined;
   /** I/O worker threads, 1 to 64. Default: half the cores, at most 8. */
   readonly ioWorkers?: number | undefined;
-  /** Connections to one peer, 1 to 64. Default 4: one core drives about one, and more only cost memory. */
+  /** Connections to one peer, 1 to 64; where it is reached over several pairs of cards, for each pair. Default 4: one core drives about one, and more only cost memory. */
   readonly connectionsPerPeer?: number | undefined;
   /** Connections that peers may hold open to us. Default 4,096; then the longest idle makes room. */
   readonly maxInboundConnections?: number | undefined;
@@ -246,6 +248,7 @@ export class TransferEngine implements AsyncDisposable {
         isReadable: remoteAccess !== 'none',
         isWritable: remoteAccess === 'read-write',
         flow,
+        location,
       };
       this.#ranges.add(range);
       try {
@@ -388,6 +391,11 @@ export class TransferEngine implements AsyncDisposable {
     return this.#gate.run(async () => probeRpc(rpcAddressOf(segment), options.signal));
   }
 
+  /** The ways over TCP to all peers that were used in the last minute or so: cards, state, speed and faults of each. */
+  paths(): readonly PathStatus[] {
+    return this.#transports.tcp.paths();
+  }
+
   /** Calls back when serving a peer touched registered memory that is gone: a truncated file, an unmapped page. */
   onMemoryFault(listener: MemoryFaultListener): () => void {
     this.#faultListeners.add(listener);
@@ -423,6 +431,8 @@ function tcpOptionsOf(
 ): TcpTransportOptions {
   return {
     bindHost: bindHostFor(host),
+    host,
+    topology: isLoopback(host) ? undefined : readTopology(options.nicPriorityMatrix),
     dataPort: requireInteger('dataPort', options.dataPort ?? 0, 0, 65_535),
     ioWorkers: requireInteger('ioWorkers', options.ioWorkers ?? defaultIoWorkers(), 1, 64),
     connectionsPerPeer: requireInteger('connectionsPerPeer', options.connectionsPerPeer ?? 4, 1, 64),

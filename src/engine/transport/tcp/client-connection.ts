@@ -13,6 +13,7 @@ import { errno, errnoName } from '../../../native/libc.ts';
 import { Scratch } from '../../../native/scratch.ts';
 import {
   closeSocket,
+  discardOnClose,
   EAGAIN,
   EFAULT,
   EINTR,
@@ -47,8 +48,16 @@ export interface ClientContext {
   onSettled(requestId: number, outcome: Outcome): void;
   /** Of a READ that takes long. */
   onProgress(requestId: number, payloadBytes: number): void;
+  onSilent(connection: ClientConnection, silentMs: number): void;
   onAnswered(connection: ClientConnection): void;
   onClosed(connection: ClientConnection, reason: string, end: ConnectionEnd): void;
+}
+
+/** How long one connection waits where that differs from the others of its worker. */
+export interface Patience {
+  readonly connectTimeoutMs?: number | undefined;
+  /** After so long without a byte that is due it says so. */
+  readonly silenceMs?: number | undefined;
 }
 
 /** Answers that one receive may take; each is a status and a payload. */
@@ -74,6 +83,7 @@ export class ClientConnection implements Channel {
   readonly id: number;
   readonly #version: FramingVersion;
   readonly #context: ClientContext;
+  readonly #patience: Patience;
   /** Headers about to be sent, then statuses just received: those of the head first. */
   readonly #frames: Scratch = new Scratch(FRAME_BYTES);
   #state: 'connecting' | 'open' | 'closed' = 'connecting';
@@ -95,11 +105,12 @@ export class ClientConnection implements Channel {
   #isProbed = false;
   #lastProgressMs: number = performance.now();
 
-  constructor(id: number, fd: number, version: FramingVersion, context: ClientContext) {
+  constructor(id: number, fd: number, version: FramingVersion, context: ClientContext, patience: Patience = {}) {
     this.id = id;
     this.fd = fd;
     this.#version = version;
     this.#context = context;
+    this.#patience = patience;
     const wake = (): void => context.reactor.wake(this);
     this.#held = context.download === undefined ? undefined : new AskQueue(context.download, wake);
     this.#upload = Allowance.of(context.upload, wake);
@@ -390,13 +401,15 @@ export class ClientConnection implements Channel {
     this.#tellProgress();
     if (this.#upload?.isParked === true) this.#noteProgress(); // it is us who wait
     const silentMs = nowMs - this.#lastProgressMs;
-    const { connectTimeoutMs, stallTimeoutMs } = this.#context;
+    const { stallTimeoutMs } = this.#context;
+    const { connectTimeoutMs = this.#context.connectTimeoutMs, silenceMs = Number.POSITIVE_INFINITY } = this.#patience;
     if (this.#state === 'connecting') {
       if (silentMs > connectTimeoutMs) this.close(`no connection after ${connectTimeoutMs} ms`, 'refused');
-    } else if (this.isBusy && silentMs > stallTimeoutMs / PROBES_PER_STALL) {
+    } else if (this.isBusy && silentMs > Math.min(stallTimeoutMs / PROBES_PER_STALL, silenceMs / 2)) {
       // Bytes may wait below the low-water mark; or this process was stopped and has not looked yet.
       if (!this.#isProbed) this.#probe();
       else if (silentMs > stallTimeoutMs) this.close(`no byte for ${stallTimeoutMs} ms`, 'stalled');
+      else if (silentMs > silenceMs) this.#context.onSilent(this, silentMs);
     }
   }
 
@@ -427,6 +440,8 @@ export class ClientConnection implements Channel {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#context.reactor.remove(this);
+    // The body of a WRITE that goes over another connection next must not arrive on this one afterwards.
+    if ([...this.#awaiting, ...this.#unsent].some(({ request }) => request.opcode === 'write')) discardOnClose(this.fd);
     closeSocket(this.fd);
     const [head, ...waiting] = this.#awaiting;
     const held = this.#held?.clear() ?? [];

@@ -3,9 +3,11 @@ import { errno } from '../../../native/libc.ts';
 import { Scratch } from '../../../native/scratch.ts';
 import {
   acceptConnection,
+  bindToCard,
   closeSocket,
   EMFILE,
   ENFILE,
+  localAddress,
   localPort,
   openListener,
   type SocketAddress,
@@ -36,6 +38,8 @@ export interface InboundOptions {
   readonly load: SendLoad;
   readonly siblings: readonly MessagePort[];
   readonly maxConnections: number;
+  /** Cards by those addresses whose answers must not follow the routes of the system. */
+  readonly cardOfAddress: ReadonlyMap<string, string>;
   /** Undefined: no limit. */
   readonly upload: Pacer | undefined;
   readonly download: Pacer | undefined;
@@ -119,9 +123,16 @@ export class Inbound {
       return;
     }
     tuneConnection(fd);
+    this.#bindToItsCard(fd);
     const connection = new ServerConnection(fd, slot, this.#context);
     this.#connections.add(connection);
     this.#options.reactor.add(connection);
+  }
+
+  #bindToItsCard(fd: number): void {
+    const { cardOfAddress } = this.#options;
+    const card = cardOfAddress.size === 0 ? undefined : cardOfAddress.get(localAddress(fd));
+    if (card !== undefined) bindToCard(fd, card);
   }
 
   #longestIdle(): ServerConnection | undefined {

@@ -31,6 +31,7 @@ const inbound = new Inbound({
   siblings: setup.siblings,
   load: new SendLoad(setup.sendLoad),
   maxConnections: setup.maxInboundConnections,
+  cardOfAddress: setup.cardOfAddress,
   upload,
   download,
   onMemoryFault: ({ address, lengthBytes }) => post({ kind: 'memory-fault', address, lengthBytes }),
@@ -91,7 +92,7 @@ port.on('message', (call: ToWorker) => {
     case 'cancel':
       return outbound.cancel(call.connectionId, call.requestIds);
     case 'connect':
-      return outbound.connect(call.connectionId, call.to, call.version);
+      return outbound.connect(call);
     case 'disconnect':
       return outbound.disconnect(call.connectionId);
     case 'listen':

@@ -1,5 +1,5 @@
 /** What the engine's thread and its I/O workers say to each other. Numbers travel packed, so that a batch is one message. */
-import type { SocketAddress } from '../../../native/sockets.ts';
+import type { LocalEnd, SocketAddress } from '../../../native/sockets.ts';
 import type { RegisteredRange } from '../../registered-ranges.ts';
 import type { RateLimit } from '../rate-limiter.ts';
 
@@ -45,12 +45,25 @@ export interface SubmitMessage {
   readonly packed: Float64Array;
 }
 
+export interface ConnectMessage {
+  readonly kind: 'connect';
+  readonly connectionId: number;
+  readonly to: SocketAddress;
+  readonly version: 1 | 2;
+  /** Undefined: the system chooses. */
+  readonly from?: LocalEnd | undefined;
+  /** Shorter than that of the worker. */
+  readonly connectTimeoutMs?: number | undefined;
+  /** Says that the peer is silent after so long, well before the connection counts as dead. */
+  readonly silenceMs?: number | undefined;
+}
+
 export type ToWorker =
   | SubmitMessage
   | { readonly kind: 'listen'; readonly at: SocketAddress; readonly callId: number }
   | { readonly kind: 'register'; readonly range: RegisteredRange; readonly callId: number }
   | { readonly kind: 'unregister'; readonly address: number; readonly callId: number }
-  | { readonly kind: 'connect'; readonly connectionId: number; readonly to: SocketAddress; readonly version: 1 | 2 }
+  | ConnectMessage
   | { readonly kind: 'disconnect'; readonly connectionId: number }
   | { readonly kind: 'cancel'; readonly connectionId: number; readonly requestIds: readonly number[] }
   | { readonly kind: 'stop' };
@@ -67,6 +80,8 @@ export type FromWorker =
   | { readonly kind: 'progress'; readonly requestId: number; readonly payloadBytes: number }
   | { readonly kind: 'answer'; readonly callId: number; readonly port?: number; readonly error?: string }
   | { readonly kind: 'connected'; readonly connectionId: number }
+  /** It owes an answer and has sent nothing for a while; said again and again while that lasts. */
+  | { readonly kind: 'silent'; readonly connectionId: number; readonly silentMs: number }
   /** The first byte from the peer. */
   | { readonly kind: 'answered'; readonly connectionId: number }
   | {
@@ -85,6 +100,8 @@ export interface WorkerSetup {
   /** Ports to the other workers, over which the listening one hands out accepted connections. */
   readonly siblings: readonly import('node:worker_threads').MessagePort[];
   readonly maxInboundConnections: number;
+  /** Cards by their addresses: accepted connections to these leave through the card that they came to. */
+  readonly cardOfAddress: ReadonlyMap<string, string>;
   readonly connectTimeoutMs: number;
   readonly stallTimeoutMs: number;
   /** A SendLoad, shared by all workers of an engine. */

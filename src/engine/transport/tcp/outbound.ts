@@ -1,9 +1,15 @@
 import { Scratch } from '../../../native/scratch.ts';
-import { type SocketAddress, startConnect } from '../../../native/sockets.ts';
+import { startConnect } from '../../../native/sockets.ts';
 import { ClientConnection, type ClientContext, SINK_BYTES } from './client-connection.ts';
-import type { FramingVersion } from './framing.ts';
 import type { MessageHeader } from './message-header.ts';
-import { type FromWorker, Outcome, REQUEST_FIELDS, RESULT_FIELDS, type SubmitMessage } from './messages.ts';
+import {
+  type ConnectMessage,
+  type FromWorker,
+  Outcome,
+  REQUEST_FIELDS,
+  RESULT_FIELDS,
+  type SubmitMessage,
+} from './messages.ts';
 import type { Pacer } from './pacer.ts';
 import type { Reactor } from './reactor.ts';
 
@@ -34,6 +40,7 @@ export class Outbound {
       onConnected: ({ id }) => options.post({ kind: 'connected', connectionId: id }),
       onSettled: (requestId, outcome) => this.#settle(requestId, outcome),
       onProgress: (requestId, payloadBytes) => options.post({ kind: 'progress', requestId, payloadBytes }),
+      onSilent: ({ id }, silentMs) => options.post({ kind: 'silent', connectionId: id, silentMs }),
       onAnswered: ({ id }) => options.post({ kind: 'answered', connectionId: id }),
       onClosed: ({ id }, reason, end) => {
         this.#connections.delete(id);
@@ -43,9 +50,10 @@ export class Outbound {
     };
   }
 
-  connect(id: number, to: SocketAddress, version: FramingVersion): void {
+  connect({ connectionId: id, to, from, version, connectTimeoutMs, silenceMs }: ConnectMessage): void {
     try {
-      const connection = new ClientConnection(id, startConnect(to), version, this.#context);
+      const patience = { connectTimeoutMs, silenceMs };
+      const connection = new ClientConnection(id, startConnect(to, from), version, this.#context, patience);
       this.#connections.set(id, connection);
       this.#options.reactor.add(connection);
     } catch (cause) {

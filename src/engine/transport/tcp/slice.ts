@@ -1,6 +1,6 @@
 import type { P2PStoreError } from '../../../core/errors.ts';
 import type { TransportRequest } from '../transport.ts';
-import type { PeerConnection } from './tcp-peer.ts';
+import type { PeerConnection } from './tcp-path.ts';
 
 /** One request on its way: the slices that it was cut into, and what became of them. */
 export class RequestProgress {
@@ -34,6 +34,7 @@ export class RequestProgress {
         failures: 0,
         toldBytes: 0,
         connection: undefined,
+        isMoved: false,
       });
     }
     this.slices = slices;
@@ -76,4 +77,6 @@ export interface Slice {
   /** How much of it the request was told. */
   toldBytes: number;
   connection: PeerConnection | undefined;
+  /** Whether it was stopped where it was, to go over another path. */
+  isMoved: boolean;
 }

@@ -2,13 +2,22 @@ import os from 'node:os';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { ErrorCode, P2PStoreError } from '../../../core/errors.ts';
 import type { Logger } from '../../../observability/logger.ts';
+import type { PathStatus } from '../../paths/path-status.ts';
 import { flowOf, type RegisteredRange, RegisteredRanges } from '../../registered-ranges.ts';
-import { chunkBytes, createRateLimit, type RateLimit } from '../rate-limiter.ts';
+import type { Segment } from '../../segment.ts';
+import type { Topology } from '../../topology/topology.ts';
+import { createRateLimit, type RateLimit } from '../rate-limiter.ts';
 import type { Reach, Transport, TransportRequest } from '../transport.ts';
-import { type FromWorker, Outcome, RESULT_FIELDS } from './messages.ts';
+import { Identity, IdentityQuestion } from './identity.ts';
+import { type FromWorker, Outcome, REQUEST_FIELDS, RESULT_FIELDS } from './messages.ts';
+import { PeerWatch } from './peer-watch.ts';
+import { portionsUnder, SLICE_BYTES } from './portions.ts';
 import { createSendLoad } from './send-load.ts';
 import { RequestProgress, type Slice } from './slice.ts';
-import { type PeerConnection, type PeerContext, TcpPeer, WINDOW_BYTES } from './tcp-peer.ts';
+import { cardsByAddress, IDENTITY_BYTES, publishEndpoint, readEndpoint, type TcpEndpoint } from './tcp-endpoint.ts';
+import type { PeerConnection } from './tcp-path.ts';
+import { type PeerContext, TcpPeer } from './tcp-peer.ts';
+import { TcpRoutes } from './tcp-routes.ts';
 import { WorkerHandle } from './worker-handle.ts';
 
 export interface TcpTransportOptions {
@@ -18,7 +27,10 @@ export interface TcpTransportOptions {
   readonly dataPort: number;
   /** I/O worker threads, 1 to 64. */
   readonly ioWorkers: number;
-  /** Connections to one peer, 1 to 64. */
+  /** Host name or address that peers dial, and the cards that may serve them; absent: the system chooses all ways. */
+  readonly host?: string | undefined;
+  readonly topology?: Topology | undefined;
+  /** Connections to one peer, 1 to 64; where it is reached over several pairs of cards, for each pair. */
   readonly connectionsPerPeer: number;
   /** Accepted connections over all workers; the longest idle makes room. */
   readonly maxInboundConnections: number;
@@ -33,18 +45,7 @@ export interface TcpTransportOptions {
   readonly onMemoryFault: (address: number, lengthBytes: number) => void;
 }
 
-/** Large enough that a slice costs nothing beside its bytes, small enough to spread one request over connections. */
-const SLICE_BYTES = 4 * 1024 * 1024;
 const REFUSABLE_BYTES_MAX = 16 * 1024 * 1024;
-/** Version 1 takes a connection for every request. */
-const SLICE_BYTES_VERSION_1 = 64 * 1024 * 1024;
-/** Under a download limit slices are asked for one by one, so that bytes come evenly. */
-const LIMITED_SLICE_BYTES_MIN = 16 * 1024;
-/** A server of version 1 takes a connection for each. */
-const LIMITED_SLICE_BYTES_VERSION_1 = 1024 * 1024;
-/** Time worth of the limit that waits in the workers for its turn, on each connection. */
-const LIMITED_WINDOW_MS = 500;
-const LIMITED_WINDOW_SLICES_MIN = 4;
 const IDLE_PEER_MS = 60_000;
 
 /** As many as make two cores busy and no more than eight: beyond that the network card is the limit. */
@@ -65,8 +66,15 @@ export class TcpTransport implements Transport {
   readonly #peerContext: PeerContext;
   readonly #sliceBytes: number;
   readonly #sliceBytesVersion1: number;
-  /** What is registered, to tell whose bytes a request moves; only under a limit. */
+  /** What is registered, to tell whose bytes a request moves; only where that matters. */
   readonly #ranges: RegisteredRanges | undefined;
+  readonly #isLimited: boolean;
+  readonly #routes: TcpRoutes;
+  readonly #watch = new PeerWatch();
+  readonly #identity = new Identity();
+  /** Who answers at the other end of a new path, by request id. */
+  readonly #questions = new Map<number, IdentityQuestion>();
+  #endpoint: TcpEndpoint | undefined;
   #nextId = 1;
   #port = 0;
   #closing: Promise<void> | undefined;
@@ -79,9 +87,11 @@ export class TcpTransport implements Transport {
       uploadLimit: limitOf(maxUploadBytesPerSecond),
       downloadLimit: limitOf(maxDownloadBytesPerSecond),
       maxInboundConnections: Math.max(1, Math.ceil(options.maxInboundConnections / options.ioWorkers)),
+      cardOfAddress: cardsByAddress(options.topology),
       connectTimeoutMs: options.connectTimeoutMs,
       stallTimeoutMs: options.stallTimeoutMs,
     };
+    this.#routes = new TcpRoutes(options.topology);
     this.#workers = connectSiblings(options.ioWorkers).map(
       (siblings) =>
         new WorkerHandle(
@@ -90,9 +100,9 @@ export class TcpTransport implements Transport {
           (cause) => this.#onWorkerDied(cause),
         ),
     );
-    const isLimited = setup.uploadLimit !== undefined || setup.downloadLimit !== undefined;
-    if (isLimited) options.logger.debug({ maxUploadBytesPerSecond, maxDownloadBytesPerSecond }, 'rates limited');
-    this.#ranges = isLimited ? new RegisteredRanges() : undefined;
+    this.#isLimited = setup.uploadLimit !== undefined || setup.downloadLimit !== undefined;
+    if (this.#isLimited) options.logger.debug({ maxUploadBytesPerSecond, maxDownloadBytesPerSecond }, 'rates limited');
+    this.#ranges = this.#isLimited || this.#routes.hasLocations ? new RegisteredRanges() : undefined;
     const portions = portionsUnder(maxDownloadBytesPerSecond);
     this.#sliceBytes = portions.sliceBytes;
     this.#sliceBytesVersion1 = portions.sliceBytesVersion1;
@@ -102,6 +112,9 @@ export class TcpTransport implements Transport {
       newConnection: () => this.#newConnection(),
       onConnectionOpened: (connection, peer) => this.#connections.set(connection.id, { connection, peer }),
       onConnectionEnded: ({ id }) => this.#connections.delete(id),
+      identify: (connection, segment, onAnswer) => this.#identify(connection, segment, onAnswer),
+      onPathChanged: ({ name, health: { state, lastFault, faults } }, peer) =>
+        options.logger.debug({ peer: peer.name, path: name, state, lastFault, faults }, 'path changed'),
     };
     this.#idleTimer = setInterval(() => this.#dropIdlePeers(), IDLE_PEER_MS / 4);
     this.#idleTimer.unref();
@@ -113,6 +126,7 @@ export class TcpTransport implements Transport {
     try {
       const at = { host: options.bindHost, port: options.dataPort };
       transport.#port = (await transport.#workers[0]?.call({ kind: 'listen', at })) ?? 0;
+      await transport.#publish();
       return transport;
     } catch (error) {
       await transport.close();
@@ -130,8 +144,30 @@ export class TcpTransport implements Transport {
     return { ok: true, reason: 'tcp leads to every data port' };
   }
 
+  /** Its cards, for the segment descriptor; undefined: peers reach it at its host and port only. */
+  get endpoint(): TcpEndpoint | undefined {
+    return this.#endpoint;
+  }
+
+  /** The ways to all peers that were used of late. */
+  paths(): PathStatus[] {
+    const nowMs = performance.now();
+    return [...this.#peers.values()].flatMap((peer) => peer.paths(nowMs));
+  }
+
+  async #publish(): Promise<void> {
+    const { topology, host } = this.#options;
+    if (topology === undefined || host === undefined) return;
+    this.#endpoint = await publishEndpoint(topology, host, this.#port, this.#identity.facts);
+    if (this.#endpoint !== undefined) await this.#tellWorkers(this.#identity.range);
+  }
+
   async register(range: RegisteredRange): Promise<void> {
     this.#ranges?.add(range);
+    await this.#tellWorkers(range);
+  }
+
+  async #tellWorkers(range: RegisteredRange): Promise<void> {
     await Promise.all(this.#workers.map((worker) => worker.call({ kind: 'register', range })));
   }
 
@@ -148,8 +184,8 @@ export class TcpTransport implements Transport {
         continue;
       }
       const peer = this.#peerOf(request);
-      const sliceBytes = this.#sliceBytesOf(request);
-      const flow = this.#ranges === undefined ? 0 : this.#flowOf(request, this.#ranges);
+      const sliceBytes = this.#sliceBytesOf(request, peer);
+      const flow = this.#isLimited ? this.#flowOf(request) : 0;
       const progress = new RequestProgress(request, sliceBytes, () => this.#nextId++, this.#onSliceSettled, flow);
       this.#progress.set(request, { progress, peer });
       const slices = byPeer.get(peer) ?? [];
@@ -181,25 +217,46 @@ export class TcpTransport implements Transport {
   };
 
   /** What may be refused is asked in one, so that it is refused as a whole. */
-  #sliceBytesOf({ segment, refuseWhen, lengthBytes }: TransportRequest): number {
+  #sliceBytesOf({ segment, refuseWhen, lengthBytes }: TransportRequest, peer: TcpPeer): number {
     if (segment.protocolVersion === 1) return this.#sliceBytesVersion1;
     const isWhole = refuseWhen !== undefined && lengthBytes <= REFUSABLE_BYTES_MAX && this.#sliceBytes === SLICE_BYTES;
-    return isWhole ? lengthBytes : this.#sliceBytes;
+    return isWhole ? lengthBytes : peer.sliceBytes(this.#sliceBytes);
   }
 
-  #flowOf({ localAddress, lengthBytes }: TransportRequest, ranges: RegisteredRanges): number {
-    const range = ranges.containing(localAddress, lengthBytes);
+  #rangeOf({ localAddress, lengthBytes }: TransportRequest): RegisteredRange | undefined {
+    return this.#ranges?.containing(localAddress, lengthBytes);
+  }
+
+  #flowOf(request: TransportRequest): number {
+    const range = this.#rangeOf(request);
     return range === undefined ? 0 : flowOf(range);
   }
 
-  #peerOf({ segment }: TransportRequest): TcpPeer {
-    const key = `${segment.host} ${segment.port} ${segment.protocolVersion}`;
+  #peerOf(request: TransportRequest): TcpPeer {
+    const { segment } = request;
+    const location = this.#routes.hasLocations ? this.#rangeOf(request)?.location : undefined;
+    const { key, routes } = this.#routes.to(segment, location);
     let peer = this.#peers.get(key);
     if (peer === undefined) {
-      peer = new TcpPeer(segment, this.#peerContext);
+      peer = new TcpPeer(segment, this.#peerContext, routes);
       this.#peers.set(key, peer);
     }
+    if (peer.isRouted) this.#watch.add(peer);
     return peer;
+  }
+
+  #identify(connection: PeerConnection, segment: Segment, onAnswer: (fault: string | undefined) => void): void {
+    const expected = readEndpoint(segment)?.identity;
+    if (expected === undefined) {
+      onAnswer(undefined); // it does not say who it is
+      return;
+    }
+    const question = new IdentityQuestion(expected, onAnswer);
+    const id = this.#nextId++;
+    this.#questions.set(id, question);
+    const packed = new Float64Array(REQUEST_FIELDS);
+    packed.set([id, 0, question.localAddress, question.remoteAddress, IDENTITY_BYTES]);
+    connection.worker.post({ kind: 'submit', connectionId: connection.id, packed });
   }
 
   #newConnection(): { id: number; worker: WorkerHandle } {
@@ -230,6 +287,11 @@ export class TcpTransport implements Transport {
         entry?.peer.onConnected(entry.connection);
         break;
       }
+      case 'silent': {
+        const entry = this.#connections.get(message.connectionId);
+        entry?.peer.onSilent(entry.connection, message.silentMs);
+        break;
+      }
       case 'answered': {
         const entry = this.#connections.get(message.connectionId);
         if (entry !== undefined) entry.connection.hasAnswered = true;
@@ -254,11 +316,20 @@ export class TcpTransport implements Transport {
     const peers = new Set<TcpPeer>();
     for (let at = 0; at < packed.length; at += RESULT_FIELDS) {
       const entry = this.#slices.get(packed[at] ?? 0);
-      if (entry === undefined) continue;
+      if (entry === undefined) {
+        this.#onAnswer(packed[at] ?? 0, packed[at + 1] as Outcome);
+        continue;
+      }
       peers.add(entry.peer);
       entry.peer.onSettled(entry.slice, packed[at + 1] as Outcome);
     }
     for (const peer of peers) peer.dispatch();
+  }
+
+  #onAnswer(id: number, outcome: Outcome): void {
+    const question = this.#questions.get(id);
+    this.#questions.delete(id);
+    question?.settle(outcome === Outcome.Done);
   }
 
   /** A defect ended a worker: nothing of this transport can be relied on, so all of it ends. */
@@ -293,9 +364,13 @@ export class TcpTransport implements Transport {
   /** Ends the workers; what they have not settled by then fails, as nothing touches its memory any more. */
   async #stop(): Promise<void> {
     clearInterval(this.#idleTimer);
+    this.#watch.close();
     const [listening, ...others] = this.#workers;
     await listening?.stop(); // first, so that it deals no more sockets to the others
     await Promise.all(others.map((worker) => worker.stop()));
+    for (const question of this.#questions.values()) question.free();
+    this.#questions.clear();
+    this.#identity.free();
     const left = [...this.#slices.values()];
     for (const { peer } of left) peer.forget();
     for (const { slice, peer } of left) {
@@ -311,24 +386,6 @@ export class TcpTransport implements Transport {
 
 function limitOf(bytesPerSecond: number | undefined): RateLimit | undefined {
   return bytesPerSecond === undefined ? undefined : createRateLimit(bytesPerSecond);
-}
-
-/** How requests are cut, and how much of them the workers get ahead, under a download limit or without. */
-function portionsUnder(maxBytesPerSecond: number | undefined): {
-  readonly sliceBytes: number;
-  readonly sliceBytesVersion1: number;
-  readonly windowBytes: number;
-} {
-  if (maxBytesPerSecond === undefined) {
-    return { sliceBytes: SLICE_BYTES, sliceBytesVersion1: SLICE_BYTES_VERSION_1, windowBytes: WINDOW_BYTES };
-  }
-  const sliceBytes = chunkBytes(maxBytesPerSecond, LIMITED_SLICE_BYTES_MIN, SLICE_BYTES);
-  const wantedBytes = Math.max(LIMITED_WINDOW_SLICES_MIN * sliceBytes, (maxBytesPerSecond * LIMITED_WINDOW_MS) / 1000);
-  return {
-    sliceBytes,
-    sliceBytesVersion1: Math.max(sliceBytes, LIMITED_SLICE_BYTES_VERSION_1),
-    windowBytes: Math.min(WINDOW_BYTES, wantedBytes),
-  };
 }
 
 /** One channel from the listening worker, the first, to each of the others. */

@@ -4,7 +4,8 @@ import { MIB } from '../../../../../src/core/units.ts';
 import type { Segment } from '../../../../../src/engine/segment.ts';
 import { Outcome, REQUEST_FIELDS, type ToWorker } from '../../../../../src/engine/transport/tcp/messages.ts';
 import { RequestProgress, type Slice } from '../../../../../src/engine/transport/tcp/slice.ts';
-import { type PeerConnection, TcpPeer, WINDOW_BYTES } from '../../../../../src/engine/transport/tcp/tcp-peer.ts';
+import type { PeerConnection } from '../../../../../src/engine/transport/tcp/tcp-path.ts';
+import { TcpPeer, WINDOW_BYTES } from '../../../../../src/engine/transport/tcp/tcp-peer.ts';
 import type { WorkerHandle } from '../../../../../src/engine/transport/tcp/worker-handle.ts';
 import { segmentAt } from '../../../../support/engines.ts';
 import { eventually } from '../../../../support/eventually.ts';
@@ -25,6 +26,8 @@ class Scene {
       newConnection: () => ({ id: this.#nextId++, worker }),
       onConnectionOpened: (connection) => this.connections.push(connection),
       onConnectionEnded: () => {},
+      identify: () => {},
+      onPathChanged: () => {},
     });
   }
 

@@ -1,0 +1,50 @@
+/** Weight of the newest measurement: at one every 100 ms, half a second counts for two thirds. */
+const NEW_SHARE = 0.2;
+/** Measurements until the mean is trusted; before, each counts as much as those so far. */
+const FIRST_SAMPLES = 5;
+/** Before anything was measured: slow enough for small windows, fast enough to try. */
+const GUESS_BYTES_PER_SECOND = 64 * 1024 * 1024;
+/** So that nothing is ever divided by 0, and a path that was slow once is tried again. */
+const LEAST_BYTES_PER_SECOND = 1024;
+
+/** How fast a path carries bytes while it has some to carry. Pure: whoever drives it says what came, and when. */
+export class SpeedMeter {
+  #bytes = 0;
+  #samples = 0;
+  #mean = GUESS_BYTES_PER_SECOND;
+  #sinceMs: number | undefined;
+
+  /** The mean of late; a guess until something was measured. At least 1,024. */
+  get bytesPerSecond(): number {
+    return this.#mean;
+  }
+
+  /** Whether anything was measured yet. */
+  get isMeasured(): boolean {
+    return this.#samples > 0;
+  }
+
+  add(bytes: number): void {
+    this.#bytes += bytes;
+  }
+
+  /**
+   * Ends one measurement and begins the next, about ten times a second.
+   *
+   * @param isBusy - Whether bytes are due: a rest says nothing about speed.
+   */
+  tick(nowMs: number, isBusy: boolean): void {
+    const elapsedMs = nowMs - (this.#sinceMs ?? nowMs);
+    if (elapsedMs > 0) this.#sample((this.#bytes / elapsedMs) * 1000, isBusy);
+    this.#bytes = 0;
+    this.#sinceMs = isBusy ? nowMs : undefined;
+  }
+
+  #sample(bytesPerSecond: number, isBusy: boolean): void {
+    // The end of a transfer falls into this measurement: it can only show the path slower than it is.
+    if (!isBusy && bytesPerSecond < this.#mean) return;
+    this.#samples += 1;
+    const share = Math.max(NEW_SHARE, 1 / Math.min(this.#samples, FIRST_SAMPLES));
+    this.#mean = Math.max(LEAST_BYTES_PER_SECOND, this.#mean + (bytesPerSecond - this.#mean) * share);
+  }
+}

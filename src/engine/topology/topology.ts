@@ -1,0 +1,86 @@
+/** Which cards serve which memory: the matrix that was given, or one made of what this machine has. */
+import { readdirSync } from 'node:fs';
+import { ANY_LOCATION, type NicPriorityMatrix, parseNicPriorityMatrix } from '../nic-priority-matrix.ts';
+import { discoverCards, type NetworkCard, usableCards } from './network-cards.ts';
+
+/** A device that moves memory by itself; TCP does not use it. */
+export interface RdmaDevice {
+  readonly name: string;
+  readonly numaNode: number | undefined;
+  readonly isUp: boolean;
+  readonly link: 'ethernet' | 'infiniband';
+  readonly gid: string;
+}
+
+export interface Topology {
+  /** Every interface that is up, used or not. */
+  readonly cards: readonly NetworkCard[];
+  readonly devices: readonly RdmaDevice[];
+  readonly matrix: NicPriorityMatrix;
+  /** Whether somebody gave the matrix; else it was made of the cards. */
+  readonly isGiven: boolean;
+}
+
+export interface RankedCards {
+  readonly preferred: readonly NetworkCard[];
+  /** For when none of the preferred works. */
+  readonly other: readonly NetworkCard[];
+}
+
+export interface TopologySources {
+  readonly cards?: readonly NetworkCard[];
+  readonly devices?: readonly RdmaDevice[];
+  /** NUMA nodes of this machine. */
+  readonly nodes?: readonly number[];
+}
+
+/**
+ * @param input - A matrix as JSON text or object; absent or empty: one is made of all usable cards.
+ * @throws P2P_INVALID_ARGUMENT The matrix has another shape, or names a card that this host does not have.
+ */
+export function readTopology(
+  input: string | NicPriorityMatrix | undefined,
+  { cards = discoverCards(), devices = [], nodes = numaNodes() }: TopologySources = {},
+): Topology {
+  const given = parseNicPriorityMatrix(input);
+  return { cards, devices, matrix: given ?? makeMatrix(usableCards(cards), nodes), isGiven: given !== undefined };
+}
+
+/** The cards for memory at a location. `*` without a row of its own means all that any row names. */
+export function cardsFor({ cards, matrix }: Topology, location: string): RankedCards {
+  const [preferred, other] = rowOf(matrix, location);
+  const find = (names: readonly string[]): NetworkCard[] =>
+    names.flatMap((name) => cards.find((card) => card.name === name) ?? []);
+  return { preferred: find(preferred), other: find(other.filter((name) => !preferred.includes(name))) };
+}
+
+/** The row of a location, else that of `*`, else everything that is named anywhere. */
+export function rowOf(matrix: NicPriorityMatrix, location: string): NicPriorityMatrix[string] {
+  const row = Object.hasOwn(matrix, location) ? matrix[location] : matrix[ANY_LOCATION];
+  if (row !== undefined) return row;
+  const rows = Object.values(matrix);
+  const named = (rank: 0 | 1): string[] => [...new Set(rows.flatMap((lists) => lists[rank]))];
+  return [named(0), named(1)];
+}
+
+/** Cards on a node are preferred for its memory; where nobody says which are near, all are. */
+function makeMatrix(cards: readonly NetworkCard[], nodes: readonly number[]): NicPriorityMatrix {
+  const names = (chosen: readonly NetworkCard[]): string[] => chosen.map(({ name }) => name);
+  const rows = nodes.map((node): [string, NicPriorityMatrix[string]] => {
+    const isNear = ({ numaNode }: NetworkCard): boolean => numaNode === undefined || numaNode === node;
+    const near = cards.filter(isNear);
+    if (near.length === 0) return [`cpu:${node}`, [names(cards), []]];
+    return [`cpu:${node}`, [names(near), names(cards.filter((card) => !isNear(card)))]];
+  });
+  return Object.fromEntries([[ANY_LOCATION, [names(cards), []]], ...rows]);
+}
+
+function numaNodes(): number[] {
+  try {
+    const names = readdirSync('/sys/devices/system/node');
+    const nodes = names.flatMap((name) => /^node(\d+)$/.exec(name)?.[1] ?? []).map(Number);
+    return nodes.length === 0 ? [0] : nodes.sort((a, b) => a - b);
+  } catch {
+    return [0]; // a kernel without NUMA
+  }
+}
