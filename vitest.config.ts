@@ -54,6 +54,17 @@ export default defineConfig({
           sequence: { groupOrder: 3 },
         },
       },
+      {
+        resolve,
+        test: {
+          ...shared,
+          name: 'interop', // with real Mooncake engines, which tools/interop-venv installs
+          include: ['test/interop/**/*.test.ts'],
+          testTimeout: 120_000,
+          maxWorkers: 1,
+          sequence: { groupOrder: 4 },
+        },
+      },
     ],
   },
 });
