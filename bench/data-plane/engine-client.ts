@@ -20,6 +20,7 @@ async function engineWith(connectionsPerPeer: number): Promise<TransferEngine> {
     metadata,
     segmentName: `127.0.0.1:${process.pid}-${connectionsPerPeer}`,
     connectionsPerPeer,
+    transports: ['tcp'],
   });
   await engine.registerLocalMemory(region.address, sizeBytes, '*', { remoteAccess: 'none' });
   engines.set(connectionsPerPeer, engine);

@@ -7,7 +7,7 @@ const metadata = process.argv[3] ?? '';
 
 const region = allocate(sizeBytes);
 region.view().fill(1);
-const engine = await TransferEngine.open({ metadata, segmentName: `127.0.0.1:${process.pid}` });
+const engine = await TransferEngine.open({ metadata, segmentName: `127.0.0.1:${process.pid}`, transports: ['tcp'] });
 await engine.registerLocalMemory(region.address, sizeBytes);
 announce({ segment: engine.segmentName, address: String(region.address) });
 

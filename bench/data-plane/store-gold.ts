@@ -12,7 +12,7 @@ for (let index = 0, x = 1; index < words.length; index++) {
   x = (x * 1_664_525 + 1_013_904_223) >>> 0;
   words[index] = x;
 }
-const store = await P2PStore.open(metadata, `127.0.0.1:${process.pid}`);
+const store = await P2PStore.open(metadata, `127.0.0.1:${process.pid}`, undefined, { transports: ['tcp'] });
 await store.register('object', [region], [sizeBytes], 64 * MIB, '*');
 announce({ first: words[0], last: words.at(-1) });
 

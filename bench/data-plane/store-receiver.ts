@@ -8,7 +8,7 @@ const metadata = process.argv[3] ?? '';
 const region = allocate(sizeBytes);
 region.view().fill(2);
 const words = new Uint32Array(region.view().buffer, 0, sizeBytes / 4);
-const store = await P2PStore.open(metadata, `127.0.0.1:${process.pid}`);
+const store = await P2PStore.open(metadata, `127.0.0.1:${process.pid}`, undefined, { transports: ['tcp'] });
 announce({ ready: true });
 
 await answerLines(async ([command, verify]) => {

@@ -47,7 +47,7 @@ export class StoreProcess {
     const { P2PSTORE_SEGMENT: _, P2PSTORE_METADATA: __, ...environment } = process.env;
     this.#child = spawn('ip', ['netns', 'exec', namespace, ...command], {
       stdio: ['ignore', 'pipe', log],
-      env: environment,
+      env: { ...environment, P2PSTORE_TRANSPORTS: 'tcp' }, // hosts of the laboratory are one host: links are to be used
       detached: true, // Ctrl-C is for the laboratory, which then ends its processes itself
     });
     closeSync(log);

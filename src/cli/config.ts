@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { isPowerOfTwo } from '../core/units.ts';
+import { TRANSPORT_NAMES, type TransportName } from '../engine/transport/transport.ts';
 import type { EtcdOptions } from '../metadata/etcd/etcd-address.ts';
 import { LOG_LEVELS, type LogLevel } from './line-logger.ts';
 import { OPTIONS, type OptionKey, type OptionSpec, VARIABLES, type VariableKey } from './options.ts';
@@ -24,6 +25,8 @@ export interface Config {
   readonly segmentName: string;
   /** JSON text of the matrix; checked by the store. */
   readonly nicMatrix: string | undefined;
+  /** Undefined: all that work here. */
+  readonly transports: readonly TransportName[] | undefined;
   /** 0: any free one. */
   readonly dataPort: number;
   readonly peerPort: number;
@@ -85,6 +88,7 @@ export function readConfig(raw: RawOptions, environment: Environment): Config {
     etcd: readEtcdOptions(environment),
     segmentName: text('segment') ?? defaultSegmentName(metadataUri),
     nicMatrix: map(text('nicMatrix'), readNicMatrix),
+    transports: map(text('transports'), readTransports),
     dataPort: readPort(text('dataPort') ?? '0', '--data-port'),
     peerPort: readPort(text('peerPort') ?? '0', '--peer-port'),
     maxUploadBytesPerSecond: map(text('maxUpload'), (value) => parseRateBytesPerSecond(value, '--max-upload')),
@@ -118,6 +122,10 @@ function readChoice<T extends string>(value: string, choices: readonly T[], argu
   const choice = choices.find((candidate) => candidate === value);
   if (choice === undefined) throw invalid(argument, `"${value}" is none of ${choices.join(', ')}`);
   return choice;
+}
+
+function readTransports(value: string): TransportName[] {
+  return value.split(',').map((name) => readChoice(name.trim(), TRANSPORT_NAMES, '--transports'));
 }
 
 function readReceivers(value: string): number {

@@ -14,6 +14,7 @@ export type OptionKey =
   | 'metadata'
   | 'segment'
   | 'nicMatrix'
+  | 'transports'
   | 'dataPort'
   | 'peerPort'
   | 'maxUpload'
@@ -56,6 +57,13 @@ export const OPTIONS: Readonly<Record<OptionKey, OptionSpec>> = {
     summary: 'which network interfaces serve which memory, such as {"cpu:0":[["eth0","eth1"],["eth2"]]}',
     fallback: 'all usable interfaces',
     variable: 'P2PSTORE_NIC_MATRIX',
+  },
+  transports: {
+    flags: '--transports <names>',
+    summary:
+      'how bytes may travel, the preferred way first: loopback (same process), local (same host), rdma, tcp; others may always come by tcp',
+    fallback: 'all that work here, in that order',
+    variable: 'P2PSTORE_TRANSPORTS',
   },
   dataPort: {
     flags: '--data-port <port>',
@@ -149,6 +157,7 @@ export const COMMON_OPTIONS: readonly OptionKey[] = [
   'metadata',
   'segment',
   'nicMatrix',
+  'transports',
   'shardSize',
   'timeout',
   'json',

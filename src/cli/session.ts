@@ -10,11 +10,12 @@ export type { P2PStore };
  * is closed behind it.
  */
 export async function openStore({ config, output }: CommandContext, signal: AbortSignal): Promise<P2PStore> {
-  const { metadataUri, segmentName, nicMatrix, dataPort, peerPort, etcd, logLevel } = config;
+  const { metadataUri, segmentName, nicMatrix, transports, dataPort, peerPort, etcd, logLevel } = config;
   const { maxUploadBytesPerSecond, maxDownloadBytesPerSecond } = config;
   // Loaded late: `--help` and the demo need nothing of it.
   const { newP2PStore } = await import('../index.ts');
   const opening = newP2PStore(metadataUri, segmentName, nicMatrix, {
+    transports,
     dataPort,
     peerPort,
     maxUploadBytesPerSecond,

@@ -2,6 +2,8 @@
 import { systemClock } from '../core/clock.ts';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import type { RegisteredRange } from './registered-ranges.ts';
+import { LocalTransport } from './transport/local/local-transport.ts';
+import { LoopbackTransport } from './transport/loopback/loopback-transport.ts';
 import { TcpTransport, type TcpTransportOptions } from './transport/tcp/tcp-transport.ts';
 import { TRANSPORT_NAMES, type Transport, type TransportName } from './transport/transport.ts';
 import { TransportRouter } from './transport-router.ts';
@@ -12,6 +14,12 @@ export interface EngineTransportsOptions {
   readonly tcp: TcpTransportOptions;
 }
 
+interface Selection {
+  readonly used: readonly Transport[];
+  /** Why the others are not used, by name. */
+  readonly off: readonly string[];
+}
+
 /** TCP, which every engine serves, and the router over what the engine uses itself. */
 export class EngineTransports implements AsyncDisposable {
   readonly tcp: TcpTransport;
@@ -20,11 +28,11 @@ export class EngineTransports implements AsyncDisposable {
   readonly endpoints: Readonly<Record<string, unknown>> | undefined;
   readonly #opened: readonly Transport[];
 
-  private constructor(tcp: TcpTransport, used: readonly Transport[], options: EngineTransportsOptions) {
+  private constructor(tcp: TcpTransport, { used, off }: Selection, options: EngineTransportsOptions) {
     const { logger } = options.tcp;
     this.tcp = tcp;
     this.#opened = [...used.filter((transport) => transport !== tcp), tcp];
-    this.router = new TransportRouter({ transports: used, clock: systemClock, logger });
+    this.router = new TransportRouter({ transports: used, off, clock: systemClock, logger });
     this.endpoints = endpointsOf(used);
   }
 
@@ -34,8 +42,14 @@ export class EngineTransports implements AsyncDisposable {
   static async open(options: EngineTransportsOptions): Promise<EngineTransports> {
     const names = checkNames(options.transports);
     const tcp = await TcpTransport.open(options.tcp);
-    const used = names.flatMap((name): Transport[] => (name === 'tcp' ? [tcp] : []));
-    return new EngineTransports(tcp, used, options);
+    const used: Transport[] = [];
+    const off: string[] = [];
+    for (const name of names) {
+      const transport = name === 'tcp' ? tcp : openTransport(name, options.tcp);
+      if (typeof transport !== 'string') used.push(transport);
+      else off.push(`${name}: ${transport}`);
+    }
+    return new EngineTransports(tcp, { used, off }, options);
   }
 
   async register(range: RegisteredRange): Promise<void> {
@@ -53,6 +67,21 @@ export class EngineTransports implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+}
+
+/** @returns The transport, or why it cannot be used. */
+function openTransport(name: Exclude<TransportName, 'tcp'>, options: TcpTransportOptions): Transport | string {
+  if (name === 'rdma') return 'not there';
+  const { maxUploadBytesPerSecond, maxDownloadBytesPerSecond, logger } = options;
+  const isLimited = maxUploadBytesPerSecond !== undefined || maxDownloadBytesPerSecond !== undefined;
+  if (isLimited) return 'off, as only tcp keeps to the limits of rates';
+  try {
+    if (name === 'loopback') return new LoopbackTransport();
+    return LocalTransport.open(logger) ?? 'off, as /proc does not tell processes apart';
+  } catch (error) {
+    logger.warn({ transport: name, error }, 'transport not opened');
+    return `off: ${error instanceof Error ? error.message : String(error)}`;
   }
 }
 

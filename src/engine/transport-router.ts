@@ -13,6 +13,8 @@ import { type TransportChoice, TransportRoute } from './transport-route.ts';
 export interface TransportRouterOptions {
   /** The preferred one first; one that always reaches, as TCP, last. */
   readonly transports: readonly Transport[];
+  /** Why there are no others, for {@link TransportRouter.explain}. */
+  readonly off?: readonly string[];
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -37,14 +39,16 @@ const MAX_ROUTES = 4096;
 
 export class TransportRouter implements RequestSink {
   readonly #transports: readonly Transport[];
+  readonly #off: readonly string[];
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #routes = new Map<string, TransportRoute>();
   /** Those that may still change their way. The others are known to their transport only. */
   readonly #journeys = new Map<TransportRequest, Journey>();
 
-  constructor({ transports, clock, logger }: TransportRouterOptions) {
+  constructor({ transports, off = [], clock, logger }: TransportRouterOptions) {
     this.#transports = transports;
+    this.#off = off;
     this.#clock = clock;
     this.#logger = logger;
   }
@@ -172,12 +176,17 @@ export class TransportRouter implements RequestSink {
   async explain(segment: Segment): Promise<TransportChoice> {
     const route = this.#routeTo(segment);
     for (let choice = route.choose(); choice instanceof Promise; choice = route.choose()) await choice;
-    return route.explain();
+    return this.#tell(route);
+  }
+
+  #tell(route: TransportRoute): TransportChoice {
+    const { reason, ...choice } = route.explain();
+    return { ...choice, reason: [reason, ...this.#off].join('; ') };
   }
 
   /** What is known of every segment that was used, the last one first. */
   choices(): TransportChoice[] {
-    return [...this.#routes.values()].map((route) => route.explain()).toReversed();
+    return [...this.#routes.values()].map((route) => this.#tell(route)).toReversed();
   }
 
   /** Cancels what may still change its way; the transports are their owner's to close. */
@@ -205,9 +214,13 @@ class Legs {
   }
 }
 
-/** Besides a lost way: who reads alone cannot know whose memory is gone; a transport whose peer takes part tells its owner too. */
+/**
+ * Besides a lost way: who moves bytes without the peer's help cannot know whose memory is gone, nor all that the peer has
+ * registered. A peer that takes part has the last word.
+ */
 function isWorthAnotherWay(error: P2PStoreError): boolean {
-  return isWayLost(error) || error.code === ErrorCode.MemoryFault;
+  const { MemoryFault, TransferRejected } = ErrorCode;
+  return isWayLost(error) || error.code === MemoryFault || error.code === TransferRejected;
 }
 
 /** The last error, which also says how it went on the ways before. */

@@ -3,6 +3,7 @@ import { DigestPool } from '../digest/digest-pool.ts';
 import type { NicPriorityMatrix } from '../engine/nic-priority-matrix.ts';
 import { CLUSTER_ID_VARIABLE } from '../engine/open-registry.ts';
 import { TransferEngine } from '../engine/transfer-engine.ts';
+import type { TransportName } from '../engine/transport/transport.ts';
 import type { EtcdOptions } from '../metadata/etcd/etcd-address.ts';
 import { LeaseKeeper } from '../metadata/lease-keeper.ts';
 import type { MetadataStore } from '../metadata/metadata-store.ts';
@@ -47,6 +48,11 @@ export interface P2PStoreOptions {
   readonly mooncakeMirror?: boolean | undefined;
   /** Keeps clusters apart that share a metadata store, as Mooncake's engines do. Default: `MC_METADATA_CLUSTER_ID`, or none. */
   readonly metadataClusterId?: string | undefined;
+  /**
+   * How bytes may travel, the preferred way first: `loopback` (between stores of one process), `local` (between processes of one
+   * host), `rdma`, `tcp`. Others may always come by TCP. Default: all that work here, in that order.
+   */
+  readonly transports?: readonly TransportName[] | undefined;
   /** User, password and certificates for etcd. */
   readonly etcd?: EtcdOptions | undefined;
   /** Default: silent. */
@@ -151,6 +157,7 @@ export async function openStoreParts(
         host: options.host ?? defaultHostFor(metadataUri),
         dataPort: options.dataPort,
         ioWorkers: options.ioWorkers,
+        transports: options.transports,
         maxUploadBytesPerSecond: options.maxUploadBytesPerSecond,
         maxDownloadBytesPerSecond: options.maxDownloadBytesPerSecond,
         logger,

@@ -4,13 +4,14 @@ import type { Segment } from '../../src/engine/segment.ts';
 import type { Batch, TransferRequest } from '../../src/engine/transfer.ts';
 import { TransferEngine, type TransferEngineOptions } from '../../src/engine/transfer-engine.ts';
 
-/** Opens an engine on loopback whose segment others find under the same `metadata`. */
+/** Opens an engine on loopback whose segment others find under the same `metadata`. It uses TCP only, unless told otherwise. */
 export function openEngine(options: Partial<TransferEngineOptions> = {}): Promise<TransferEngine> {
   return TransferEngine.open({
     metadata: 'memory:engines',
     segmentName: `test-${randomUUID()}`,
     host: '127.0.0.1',
     ioWorkers: 2,
+    transports: ['tcp'],
     ...options,
   });
 }

@@ -14,7 +14,16 @@ import { PullProgress } from '../pull-progress.ts';
 import { formatBytes, formatCount, formatRate, formatSeconds } from '../quantities.ts';
 import { planTensors, writeSafetensors } from '../safetensors.ts';
 
-const OPTION_KEYS: readonly OptionKey[] = ['size', 'peers', 'metadata', 'timeout', 'json', 'quiet', 'logLevel'];
+const OPTION_KEYS: readonly OptionKey[] = [
+  'size',
+  'peers',
+  'metadata',
+  'transports',
+  'timeout',
+  'json',
+  'quiet',
+  'logLevel',
+];
 /** Room for the metadata and the file system's own needs, beside the files. */
 const SPARE_BYTES = 64 * 1024 * 1024;
 const DIGEST_CHUNK_BYTES = 1024 * 1024;
@@ -99,6 +108,7 @@ async function publishAndPull(stage: Stage, own: (child: DemoChild) => DemoChild
   const common = [
     '--metadata',
     metadataUri,
+    ...(config.transports === undefined ? [] : ['--transports', config.transports.join(',')]),
     ...(config.logLevel === undefined ? [] : ['--log-level', config.logLevel]),
   ];
   const name = `${path.basename(folder)}/checkpoint.safetensors`;

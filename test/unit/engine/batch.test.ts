@@ -3,11 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { ErrorCode, P2PStoreError } from '../../../src/core/errors.ts';
 import { type BatchOptions, invalidRequest, TransferBatch } from '../../../src/engine/batch.ts';
 import type { TransferRequest } from '../../../src/engine/transfer.ts';
-import type { Transport, TransportRequest } from '../../../src/engine/transport/transport.ts';
+import type { RequestSink, TransportRequest } from '../../../src/engine/transport/transport.ts';
 
 /** A transport that does nothing by itself: the test plays its part. */
-class HandTransport implements Transport {
-  readonly name = 'tcp';
+class HandTransport implements RequestSink {
   readonly submitted: TransportRequest[] = [];
   readonly canceled: TransportRequest[] = [];
 
@@ -17,22 +16,6 @@ class HandTransport implements Transport {
 
   cancel(requests: readonly TransportRequest[]): void {
     this.canceled.push(...requests);
-  }
-
-  register(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  unregister(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return Promise.resolve();
   }
 }
 
