@@ -48,9 +48,9 @@ export class TcpPath {
   readonly route: PathRoute | undefined;
   readonly health: PathHealth = new PathHealth();
   readonly meter: SpeedMeter = new SpeedMeter();
-  readonly connections = new Set<PeerConnection>();
+  readonly connections: Set<PeerConnection> = new Set();
   /** Under way on it, the latest last; kept only where there is a route. */
-  readonly slices = new Set<Slice>();
+  readonly slices: Set<Slice> = new Set();
   readonly #options: TcpPathOptions;
   /** Numeric, of the peer; those that did not answer are taken out. */
   addresses: string[] = [];
