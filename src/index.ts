@@ -5,7 +5,15 @@ export type { NicPriorityMatrix } from './engine/nic-priority-matrix.ts';
 export type { PathState } from './engine/paths/path-health.ts';
 export type { PathStatus } from './engine/paths/path-status.ts';
 export type { Segment } from './engine/segment.ts';
-export type { Batch, RefuseWhen, Task, TaskStatus, TransferRequest } from './engine/transfer.ts';
+export type {
+  Batch,
+  LocalRange,
+  RefuseWhen,
+  Task,
+  TaskStatus,
+  TransferPriority,
+  TransferRequest,
+} from './engine/transfer.ts';
 export { type RegisterMemoryOptions, TransferEngine, type TransferEngineOptions } from './engine/transfer-engine.ts';
 export type { TransportName } from './engine/transport/transport.ts';
 export type { TransportChoice } from './engine/transport-route.ts';

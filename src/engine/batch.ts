@@ -1,38 +1,108 @@
-import { ErrorCode, P2PStoreError } from '../core/errors.ts';
-import type { Batch, Task, TaskStatus, TransferRequest } from './transfer.ts';
+import type { P2PStoreError } from '../core/errors.ts';
+import type { Segment } from './segment.ts';
+import type { Batch, LocalRange, RefuseWhen, Task, TaskStatus, TransferPriority, TransferRequest } from './transfer.ts';
 import type { RequestSink, TransportRequest } from './transport/transport.ts';
+
+/** What a task tells its batch. */
+interface TaskOwner {
+  onPartSettled(part: TaskPart, error: P2PStoreError | 'canceled' | undefined): void;
+}
 
 class TransferTask implements Task {
   readonly request: TransferRequest;
   status: TaskStatus = 'WAITING';
   transferredBytes = 0;
   error: P2PStoreError | undefined;
+  /** Of its local ranges, not settled yet. */
+  unsettledParts = 0;
+  isCanceled = false;
 
   constructor(request: TransferRequest) {
     this.request = request;
   }
 }
 
+/** One contiguous move of a task, as a transport sees it. A class, so that thousands of them share their methods. */
+class TaskPart implements TransportRequest {
+  readonly opcode: 'read' | 'write';
+  readonly segment: Segment;
+  readonly localAddress: number;
+  readonly remoteAddress: number;
+  readonly lengthBytes: number;
+  readonly refuseWhen: RefuseWhen | undefined;
+  readonly priority: TransferPriority;
+  readonly #task: TransferTask;
+  readonly #owner: TaskOwner;
+
+  constructor(task: TransferTask, owner: TaskOwner, priority: TransferPriority, local: PlacedRange) {
+    const { opcode, segment, refuseWhen } = task.request;
+    this.opcode = opcode;
+    this.segment = segment;
+    this.localAddress = local.localAddress;
+    this.remoteAddress = local.remoteAddress;
+    this.lengthBytes = local.lengthBytes;
+    this.refuseWhen = refuseWhen;
+    this.priority = priority;
+    this.#task = task;
+    this.#owner = owner;
+  }
+
+  get task(): TransferTask {
+    return this.#task;
+  }
+
+  onProgress(bytes: number): void {
+    this.#task.transferredBytes += bytes;
+  }
+
+  onSettled(error: P2PStoreError | 'canceled' | undefined): void {
+    this.#owner.onPartSettled(this, error);
+  }
+}
+
+interface PlacedRange {
+  readonly localAddress: number;
+  readonly remoteAddress: number;
+  readonly lengthBytes: number;
+}
+
+/** Where the bytes of a request lie on both sides, one entry for each contiguous move. */
+function* placedRangesOf(request: TransferRequest): Generator<PlacedRange> {
+  let remoteAddress = Number(request.remoteAddress);
+  for (const { address, lengthBytes } of localRangesOf(request)) {
+    if (lengthBytes > 0) yield { localAddress: Number(address), remoteAddress, lengthBytes };
+    remoteAddress += lengthBytes;
+  }
+}
+
+/** The local memory of a request, in the order of its bytes. */
+export function localRangesOf({ localRanges, localAddress = 0, lengthBytes }: TransferRequest): readonly LocalRange[] {
+  return localRanges ?? [{ address: localAddress, lengthBytes }];
+}
+
 export interface BatchOptions {
   readonly signal?: AbortSignal | undefined;
+  /** Default `normal`. */
+  readonly priority?: TransferPriority | undefined;
   /** Refuses a request before anything is sent; undefined lets it pass. */
   readonly check: (request: TransferRequest) => P2PStoreError | undefined;
   readonly transport: RequestSink;
 }
 
 /** Requests that were submitted together: starts them, keeps their statuses, and tells when all is quiet. */
-export class TransferBatch implements Batch {
+export class TransferBatch implements Batch, TaskOwner {
   readonly tasks: readonly Task[];
   readonly done: Promise<void>;
   readonly #transport: RequestSink;
-  readonly #inflight = new Set<TransportRequest>();
+  readonly #inflight = new Set<TaskPart>();
   readonly #finish: (error?: unknown) => void;
   #unsettled: number;
   #firstError: P2PStoreError | undefined;
   #cancelReason: unknown;
   #isCanceled = false;
 
-  constructor(requests: readonly TransferRequest[], { signal, check, transport }: BatchOptions) {
+  constructor(requests: readonly TransferRequest[], options: BatchOptions) {
+    const { signal, transport } = options;
     this.#transport = transport;
     this.#unsettled = requests.length;
     let finish: (error?: unknown) => void = () => {};
@@ -51,45 +121,39 @@ export class TransferBatch implements Batch {
       this.#isCanceled = true;
       this.#cancelReason = signal.reason;
     }
-    this.#start(tasks, check);
+    this.#start(tasks, options);
     if (this.#unsettled > 0) signal?.addEventListener('abort', onAbort, { once: true });
     if (requests.length === 0) this.#finish();
   }
 
-  #start(tasks: readonly TransferTask[], check: BatchOptions['check']): void {
-    const started: TransportRequest[] = [];
+  #start(tasks: readonly TransferTask[], { check, priority = 'normal' }: BatchOptions): void {
     for (const task of tasks) {
       const error = check(task.request);
       if (error !== undefined) this.#settle(task, 'INVALID', error);
       else if (this.#isCanceled) this.#settle(task, 'CANCELED');
       else if (task.request.lengthBytes === 0) this.#settle(task, 'COMPLETED');
-      else started.push(this.#createTransportRequest(task));
+      else this.#createParts(task, priority);
     }
-    for (const request of started) this.#inflight.add(request);
-    this.#transport.submit(started);
+    this.#transport.submit([...this.#inflight]);
   }
 
-  #createTransportRequest(task: TransferTask): TransportRequest {
-    const { opcode, segment, localAddress, remoteAddress, lengthBytes, refuseWhen } = task.request;
+  #createParts(task: TransferTask, priority: TransferPriority): void {
     task.status = 'PENDING';
-    const request: TransportRequest = {
-      opcode,
-      segment,
-      localAddress: Number(localAddress),
-      remoteAddress: Number(remoteAddress),
-      lengthBytes,
-      refuseWhen,
-      onProgress: (bytes) => {
-        task.transferredBytes += bytes;
-      },
-      onSettled: (error) => {
-        this.#inflight.delete(request);
-        if (error === undefined) this.#settle(task, 'COMPLETED');
-        else if (error === 'canceled') this.#settle(task, 'CANCELED');
-        else this.#settle(task, 'FAILED', error);
-      },
-    };
-    return request;
+    for (const range of placedRangesOf(task.request)) {
+      task.unsettledParts += 1;
+      this.#inflight.add(new TaskPart(task, this, priority, range));
+    }
+  }
+
+  onPartSettled(part: TaskPart, error: P2PStoreError | 'canceled' | undefined): void {
+    const { task } = part;
+    this.#inflight.delete(part);
+    task.unsettledParts -= 1;
+    if (error === 'canceled') task.isCanceled = true;
+    else task.error ??= error;
+    if (task.unsettledParts > 0) return;
+    if (task.error !== undefined) this.#settle(task, 'FAILED', task.error);
+    else this.#settle(task, task.isCanceled ? 'CANCELED' : 'COMPLETED');
   }
 
   #settle(task: TransferTask, status: TaskStatus, error?: P2PStoreError): void {
@@ -98,8 +162,8 @@ export class TransferBatch implements Batch {
     this.#firstError ??= error;
     this.#unsettled -= 1;
     if (this.#unsettled > 0) return;
-    const wasStopped = this.tasks.some((other) => other.status === 'CANCELED');
-    this.#finish(wasStopped && this.#isCanceled ? this.#cancelReason : this.#firstError);
+    const wasStopped = this.#isCanceled && this.tasks.some((other) => other.status === 'CANCELED');
+    this.#finish(wasStopped ? this.#cancelReason : this.#firstError);
   }
 
   cancel(reason?: unknown): void {
@@ -117,9 +181,4 @@ export class TransferBatch implements Batch {
     }
     return false;
   }
-}
-
-/** @returns The error of a request that no transport should see. */
-export function invalidRequest(argument: string, message: string): P2PStoreError<'P2P_INVALID_ARGUMENT'> {
-  return new P2PStoreError(ErrorCode.InvalidArgument, `Cannot transfer: ${message}`, { argument });
 }

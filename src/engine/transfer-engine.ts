@@ -7,7 +7,8 @@
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { Gate } from '../core/gate.ts';
 import { type Logger, silentLogger } from '../observability/logger.ts';
-import { invalidRequest, TransferBatch } from './batch.ts';
+import { TransferBatch } from './batch.ts';
+import { checkRequest } from './check-request.ts';
 import { bindHostFor, defaultHost, isLoopback } from './engine-host.ts';
 import { EngineTransports } from './engine-transports.ts';
 import { HANDSHAKE_URI, segmentNameOf } from './mooncake/handshake-directory.ts';
@@ -26,7 +27,7 @@ import { type RegisteredRange, RegisteredRanges } from './registered-ranges.ts';
 import type { Segment } from './segment.ts';
 import type { SegmentRegistry } from './segment-registry.ts';
 import { readTopology } from './topology/topology.ts';
-import type { Batch, TransferRequest } from './transfer.ts';
+import type { Batch, TransferPriority, TransferRequest } from './transfer.ts';
 import { defaultIoWorkers, type TcpTransportOptions } from './transport/tcp/tcp-transport.ts';
 import type { TransportName } from './transport/transport.ts';
 import type { TransportChoice } from './transport-route.ts';
@@ -316,15 +317,16 @@ export class TransferEngine implements AsyncDisposable {
    * status and error of its task.
    *
    * @param options.signal - Cancels the batch; `done` still waits until the memory is quiet.
+   * @param options.priority - Default `normal`.
    */
   submitTransfer(
     requests: readonly TransferRequest[],
-    options: { readonly signal?: AbortSignal | undefined } = {},
+    options: { readonly signal?: AbortSignal | undefined; readonly priority?: TransferPriority | undefined } = {},
   ): Batch {
     const batch = new TransferBatch(requests, {
-      signal: options.signal,
+      ...options,
       transport: this.#transports.router,
-      check: (request) => this.#check(request),
+      check: (request) => (this.#gate.isOpen ? checkRequest(request, this.#ranges) : this.#gate.closedError()),
     });
     this.#batches.add(batch);
     const forget = (): void => {
@@ -332,20 +334,6 @@ export class TransferEngine implements AsyncDisposable {
     };
     batch.done.then(forget, forget);
     return batch;
-  }
-
-  #check({ localAddress, remoteAddress, lengthBytes }: TransferRequest): P2PStoreError | undefined {
-    if (!this.#gate.isOpen) return this.#gate.closedError();
-    if (!Number.isSafeInteger(lengthBytes) || lengthBytes < 0)
-      return invalidRequest('lengthBytes', 'the length is no whole number of bytes');
-    if (lengthBytes === 0) return undefined;
-    if (!Number.isSafeInteger(Number(remoteAddress)) || Number(remoteAddress) <= 0) {
-      return invalidRequest('remoteAddress', 'the remote address is out of range');
-    }
-    if (this.#ranges.containing(Number(localAddress), lengthBytes) === undefined) {
-      return invalidRequest('localAddress', 'the local memory is not registered');
-    }
-    return undefined;
   }
 
   /**

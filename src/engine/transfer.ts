@@ -13,19 +13,37 @@ export interface RefuseWhen {
   readonly sentWithinMs: number;
 }
 
+/**
+ * How urgent a batch is. The requests of a `high` one go before those of all `normal` ones that have not been sent, and do not wait
+ * behind those that have.
+ */
+export type TransferPriority = 'normal' | 'high';
+
+/** A part of the local memory of one request. */
+export interface LocalRange {
+  /** Virtual address in this process, inside registered memory. */
+  readonly address: bigint | number;
+  readonly lengthBytes: number;
+}
+
 export interface TransferRequest {
   /** `read` copies from the segment into local memory, `write` the other way. */
   readonly opcode: 'read' | 'write';
   readonly segment: Segment;
-  /** Virtual address in this process, inside registered memory. */
-  readonly localAddress: bigint | number;
+  /** Virtual address in this process, inside registered memory. Left out with `localRanges`. */
+  readonly localAddress?: bigint | number | undefined;
+  /**
+   * Instead of `localAddress`: a READ scatters its bytes over these ranges, a WRITE gathers them, in their order. Their lengths sum up
+   * to `lengthBytes`; at most 65,536. They may lie in different registrations.
+   */
+  readonly localRanges?: readonly LocalRange[] | undefined;
   /** Virtual address in the other process, inside one buffer that it registered. */
   readonly remoteAddress: bigint | number;
   /** 0 completes at once. */
   readonly lengthBytes: number;
   /**
    * When the peer may refuse a READ of up to 16 MiB; the task then fails with P2P_TRANSFER_REFUSED, and no byte has come. Peers that
-   * do not know this never refuse. Default: it must not.
+   * do not know this never refuse. Not together with `localRanges`. Default: it must not.
    */
   readonly refuseWhen?: RefuseWhen | undefined;
 }

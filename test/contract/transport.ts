@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ErrorCode } from '../../src/core/errors.ts';
 import { KIB, MIB } from '../../src/core/units.ts';
+import type { LocalRange } from '../../src/engine/transfer.ts';
 import type { RegisterMemoryOptions, TransferEngine } from '../../src/engine/transfer-engine.ts';
 import { codesOf, type Move, outcomeOf, requestsOf, transfer } from '../support/engines.ts';
 import { eventually } from '../support/eventually.ts';
@@ -87,6 +88,7 @@ export function describeTransport(name: string, harness: TransportHarness): void
         ['5,000 tiny requests', 5000, 97],
         ['600 requests of up to 40 kB', 600, 40_009],
         ['40 requests of up to 1.5 MB', 40, 1_500_007],
+        ['3,000 requests of up to 20 kB', 3000, 20_011],
       ])('%s of mixed sizes, READ and WRITE, in one batch', async (_name, count, maxBytes) => {
         const sizes = Array.from({ length: count }, (_, index) => 1 + ((index * 7919) % maxBytes));
         const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
@@ -114,6 +116,53 @@ export function describeTransport(name: string, harness: TransportHarness): void
         expect(batch.tasks.filter(({ status }) => status !== 'COMPLETED')).toEqual([]);
         expectSameBytes(local.bytes, expected.local);
         expectSameBytes(remote.bytes, expected.remote);
+      });
+
+      test.each(['read', 'write'] as const)('%s of one remote range from or to many local ones', async (opcode) => {
+        const sizes = Array.from({ length: 300 }, (_, index) => (index === 77 ? 5 * MIB : (index * 4801) % 9973));
+        const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
+        await using memory = await pair(totalBytes, { remoteAccess: 'read-write' });
+        const { local, remote } = memory;
+        fillPattern(local.bytes, 23);
+        const [source, target] = opcode === 'read' ? [remote, local] : [local, remote];
+        const expected = Buffer.from(target.bytes);
+        // The local ranges lie in the opposite order of their bytes.
+        const localRanges: LocalRange[] = [];
+        let offset = 0;
+        for (const lengthBytes of sizes) {
+          const at = totalBytes - offset - lengthBytes;
+          localRanges.push({ address: local.address + BigInt(at), lengthBytes });
+          const [from, to] = opcode === 'read' ? [offset, at] : [at, offset];
+          expected.set(source.bytes.subarray(from, from + lengthBytes), to);
+          offset += lengthBytes;
+        }
+        const segment = await client.openSegment(server.segmentName);
+        const batch = client.submitTransfer([
+          { opcode, segment, remoteAddress: remote.address, lengthBytes: totalBytes, localRanges },
+        ]);
+        await batch.done;
+        expect(batch.tasks).toMatchObject([{ status: 'COMPLETED', transferredBytes: totalBytes }]);
+        expectSameBytes(target.bytes, expected);
+      });
+
+      test('a high-priority batch before what a bulk one has not moved', async () => {
+        await using bulk = await pair(16 * MIB);
+        await using small = await pair(64 * 4096);
+        const segment = await client.openSegment(server.segmentName);
+        const move = { opcode: 'read', local: bulk.local.address, remote: bulk.remote.address } as const;
+        const large = Array.from({ length: 40 }, () => ({ ...move, lengthBytes: 16 * MIB }));
+        const behind = client.submitTransfer(requestsOf(segment, large));
+        await eventually('the first bytes', () => (behind.tasks[0]?.transferredBytes ?? 0) > 0, { pollMs: 1 });
+        const pages = Array.from({ length: 64 }, (_, index): Move => {
+          const at = BigInt(index * 4096);
+          const [from, to] = [small.remote.address + at, small.local.address + at];
+          return { opcode: 'read', local: to, remote: from, lengthBytes: 4096 };
+        });
+        await client.submitTransfer(requestsOf(segment, pages), { priority: 'high' }).done;
+        expect(behind.tasks.filter(({ status }) => status === 'PENDING').length).toBeGreaterThan(large.length / 2);
+        expectSameBytes(small.local.bytes, small.remote.bytes);
+        await behind.done;
+        expectSameBytes(bulk.local.bytes, bulk.remote.bytes);
       });
 
       test('several batches and both directions at once', async () => {
@@ -347,6 +396,34 @@ export function describeTransport(name: string, harness: TransportHarness): void
           });
           expect(firstOtherThan(local.bytes, 0x33)).toBe(-1);
         }
+      });
+
+      test('after the cancel of thousands of READs and WRITEs, some of them under way, both memories stay as they are', async () => {
+        const count = 6000;
+        const lengthBytes = 8 * KIB;
+        await using memory = await pair(2 * count * lengthBytes, { remoteAccess: 'read-write' });
+        const { local, remote } = memory;
+        const segment = await client.openSegment(server.segmentName);
+        const moves = Array.from({ length: 2 * count }, (_, index): Move => {
+          const at = BigInt(index * lengthBytes);
+          const opcode = index % 2 === 0 ? 'read' : 'write';
+          return { opcode, local: local.address + at, remote: remote.address + at, lengthBytes };
+        });
+        const batch = client.submitTransfer(requestsOf(segment, moves));
+        await eventually('the first', () => batch.tasks.some(({ status }) => status === 'COMPLETED'), { pollMs: 1 });
+        const reason = new Error('enough');
+        batch.cancel(reason);
+        expect([reason, 'resolved']).toContain(await outcomeOf(batch.done));
+        expect(batch.tasks.filter(({ status }) => status !== 'COMPLETED' && status !== 'CANCELED')).toEqual([]);
+        local.bytes.fill(0x33);
+        await using probe = await pair(MIB);
+        await transfer(client, segment, {
+          opcode: 'read',
+          local: probe.local.address,
+          remote: probe.remote.address,
+          lengthBytes: MIB,
+        });
+        expect(firstOtherThan(local.bytes, 0x33)).toBe(-1);
       });
 
       test('a signal that fired before the call moves nothing', async () => {

@@ -5,7 +5,7 @@
 import { ErrorCode, isP2PStoreError, type P2PStoreError } from '../../core/errors.ts';
 import type { RegisteredRange } from '../registered-ranges.ts';
 import type { Segment } from '../segment.ts';
-import type { RefuseWhen } from '../transfer.ts';
+import type { RefuseWhen, TransferPriority } from '../transfer.ts';
 
 /** All transports there are, the one that is preferred first. */
 export const TRANSPORT_NAMES = ['loopback', 'local', 'rdma', 'tcp'] as const;
@@ -20,6 +20,8 @@ export interface TransportRequest {
   readonly lengthBytes: number;
   /** Of a READ; one that is cut, that a peer of version 1 serves, or that needs no help of the peer is never refused. */
   readonly refuseWhen?: RefuseWhen | undefined;
+  /** Absent: `normal`. */
+  readonly priority?: TransferPriority | undefined;
   /** Bytes that have been moved since the last call; all of them once it is done. */
   onProgress(bytes: number): void;
   /**

@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { ErrorCode, P2PStoreError } from '../../../src/core/errors.ts';
-import { type BatchOptions, invalidRequest, TransferBatch } from '../../../src/engine/batch.ts';
+import { type BatchOptions, TransferBatch } from '../../../src/engine/batch.ts';
 import type { TransferRequest } from '../../../src/engine/transfer.ts';
 import type { RequestSink, TransportRequest } from '../../../src/engine/transport/transport.ts';
 
@@ -28,7 +28,7 @@ function request(lengthBytes: number, localAddress: bigint | number = 4096): Tra
 
 function start(
   requests: readonly TransferRequest[],
-  options: Partial<Pick<BatchOptions, 'signal' | 'check'>> = {},
+  options: Partial<Pick<BatchOptions, 'signal' | 'check' | 'priority'>> = {},
 ): { transport: HandTransport; batch: TransferBatch } {
   const transport = new HandTransport();
   return { transport, batch: new TransferBatch(requests, { check: () => undefined, ...options, transport }) };
@@ -73,7 +73,7 @@ describe('TransferBatch', () => {
   });
 
   test('marks refused requests INVALID and moves the others', async () => {
-    const error = invalidRequest('localAddress', 'the local memory is not registered');
+    const error = new P2PStoreError(ErrorCode.InvalidArgument, 'Cannot transfer: test', { argument: 'localAddress' });
     const { transport, batch } = start([request(1, 1), request(2)], {
       check: ({ localAddress }) => (localAddress === 1 ? error : undefined),
     });
@@ -94,7 +94,7 @@ describe('TransferBatch', () => {
     transport.submitted[0]?.onSettled(undefined);
     await new Promise(setImmediate);
     expect(isSettled).toBe(false);
-    transport.submitted[2]?.onSettled(invalidRequest('x', 'later'));
+    transport.submitted[2]?.onSettled(new P2PStoreError(ErrorCode.Closed, 'Cannot transfer: later', { resource: 'x' }));
     expect(await outcomeOf(batch)).toBe(failure);
     expect(statusesOf(batch)).toEqual(['COMPLETED', 'FAILED', 'FAILED']);
   });
@@ -159,6 +159,69 @@ describe('TransferBatch', () => {
       await outcomeOf(batch);
       expect(getEventListeners(signal, 'abort')).toEqual([]);
     });
+  });
+
+  describe('with localRanges', () => {
+    const scattered: TransferRequest = {
+      opcode: 'read',
+      segment,
+      remoteAddress: 1000,
+      lengthBytes: 60,
+      localRanges: [
+        { address: 100n, lengthBytes: 10 },
+        { address: 300, lengthBytes: 0 },
+        { address: 200, lengthBytes: 50 },
+      ],
+    };
+
+    test('moves each range by itself and completes the task with the last of them', async () => {
+      const { transport, batch } = start([scattered, request(5)]);
+      expect(transport.submitted).toMatchObject([
+        { localAddress: 100, remoteAddress: 1000, lengthBytes: 10 },
+        { localAddress: 200, remoteAddress: 1010, lengthBytes: 50 },
+        { localAddress: 4096, lengthBytes: 5 },
+      ]);
+      for (const part of transport.submitted.slice(0, 2)) part.onProgress(part.lengthBytes);
+      transport.submitted[1]?.onSettled(undefined);
+      expect(statusesOf(batch)).toEqual(['PENDING', 'PENDING']);
+      transport.submitted[0]?.onSettled(undefined);
+      expect(statusesOf(batch)).toEqual(['COMPLETED', 'PENDING']);
+      expect(batch.tasks[0]?.transferredBytes).toBe(60);
+      transport.submitted[2]?.onSettled(undefined);
+      expect(await outcomeOf(batch)).toBe('resolved');
+    });
+
+    test('fails the task when one of them fails, once the others have settled', async () => {
+      const { transport, batch } = start([scattered]);
+      transport.submitted[0]?.onSettled(failure);
+      expect(statusesOf(batch)).toEqual(['PENDING']);
+      transport.submitted[1]?.onSettled('canceled');
+      expect(await outcomeOf(batch)).toBe(failure);
+      expect(statusesOf(batch)).toEqual(['FAILED']);
+    });
+
+    test('is cancelled as a whole, also when some have moved', async () => {
+      const { transport, batch } = start([scattered]);
+      transport.submitted[0]?.onSettled(undefined);
+      const reason = new Error('enough');
+      batch.cancel(reason);
+      expect(transport.canceled).toEqual([transport.submitted[1]]);
+      transport.submitted[1]?.onSettled('canceled');
+      expect(await outcomeOf(batch)).toBe(reason);
+      expect(statusesOf(batch)).toEqual(['CANCELED']);
+    });
+
+    test('knows each of them as memory in use', () => {
+      const { transport, batch } = start([scattered]);
+      expect([batch.touches(105, 1), batch.touches(150, 1), batch.touches(249, 1)]).toEqual([true, false, true]);
+      transport.submitted[0]?.onSettled(undefined);
+      expect([batch.touches(105, 1), batch.touches(249, 1)]).toEqual([false, true]);
+    });
+  });
+
+  test('tells the transport how urgent it is', () => {
+    expect(start([request(1)]).transport.submitted[0]?.priority).toBe('normal');
+    expect(start([request(1)], { priority: 'high' }).transport.submitted[0]?.priority).toBe('high');
   });
 
   test('touches() tells whether an unfinished request uses some memory', () => {

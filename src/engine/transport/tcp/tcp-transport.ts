@@ -233,9 +233,11 @@ export class TcpTransport implements Transport {
   }
 
   #peerOf(request: TransportRequest): TcpPeer {
-    const { segment } = request;
+    const { segment, priority = 'normal' } = request;
     const location = this.#routes.hasLocations ? this.#rangeOf(request)?.location : undefined;
-    const { key, routes } = this.#routes.to(segment, location);
+    const { key: wayKey, routes } = this.#routes.to(segment, location);
+    // Connections of their own, so that urgent requests stand in no queue with others, neither here nor at the peer.
+    const key = `${priority} ${wayKey}`;
     let peer = this.#peers.get(key);
     if (peer === undefined) {
       peer = new TcpPeer(segment, this.#peerContext, routes);
