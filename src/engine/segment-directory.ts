@@ -2,11 +2,11 @@
 import { connect } from 'node:net';
 import { sleep } from '../core/abort.ts';
 import { backoffMs } from '../core/backoff.ts';
+import { CoalescedWrite } from '../core/coalesced-write.ts';
 import { ErrorCode, isP2PStoreError, P2PStoreError } from '../core/errors.ts';
 import type { LeaseKeeper } from '../metadata/lease-keeper.ts';
 import type { Condition, Entry, MetadataStore } from '../metadata/metadata-store.ts';
 import type { Logger } from '../observability/logger.ts';
-import { CoalescedWrite } from './coalesced-write.ts';
 import { type ListedBuffer, LocalSegment, type SegmentListing } from './local-segment.ts';
 import type { Segment } from './segment.ts';
 import { decodeSegment, descriptorKey, encodeLocation, locationKey } from './segment-descriptor.ts';

@@ -12,7 +12,7 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/cli/waiting.ts': 'test/integration/cli/waiting-get.test.ts',
   'src/digest/digest-worker.ts': 'test/unit/digest/digest-pool.test.ts',
   'src/digest/pending-digest.ts': 'test/unit/digest/digest-pool.test.ts',
-  'src/engine/coalesced-write.ts': 'test/unit/engine/segment-directory.test.ts',
+  'src/core/coalesced-write.ts': 'test/unit/engine/segment-directory.test.ts',
   'src/engine/local-segment.ts': 'test/unit/engine/segment-directory.test.ts',
   'src/engine/open-registry.ts': 'test/integration/engine/mooncake/http-directory.test.ts',
   'src/engine/mooncake/handshake-directory.ts': 'test/integration/engine/mooncake/rpc-port.test.ts',

@@ -4,10 +4,11 @@
  * The service has no leases: as with Mooncake's own engines, the records of a process that was killed stay. Who
  * opens such a segment finds out when it dials; who claims the name finds its data port dead and takes it over.
  */
+
+import { CoalescedWrite } from '../../core/coalesced-write.ts';
 import { ErrorCode, isP2PStoreError, P2PStoreError } from '../../core/errors.ts';
 import type { HttpMetadataClient } from '../../metadata/http/http-metadata-client.ts';
 import type { Logger } from '../../observability/logger.ts';
-import { CoalescedWrite } from '../coalesced-write.ts';
 import { type ListedBuffer, LocalSegment, type SegmentListing } from '../local-segment.ts';
 import type { Segment } from '../segment.ts';
 import { decodeSegment, descriptorKey, encodeLocation, locationKey } from '../segment-descriptor.ts';
