@@ -215,6 +215,7 @@ class Pull {
   async complete(): Promise<void> {
     const { name, signal } = this.#request;
     this.#local.complete();
+    this.#parts.mirror?.add(this.#local);
     try {
       await abortable(this.#parts.sync.put(this.#local), signal);
     } catch (error) {

@@ -423,6 +423,7 @@ export class P2PStore implements AsyncDisposable {
     try {
       await local.close();
       await this.#parts.sync.remove(local);
+      await this.#parts.mirror?.settled(local.name);
     } finally {
       this.#parts.objects.endClose(local.name);
     }

@@ -1,7 +1,6 @@
 import { type Clock, systemClock } from '../core/clock.ts';
 import { DigestPool } from '../digest/digest-pool.ts';
 import type { NicPriorityMatrix } from '../engine/nic-priority-matrix.ts';
-import { CLUSTER_ID_VARIABLE } from '../engine/open-registry.ts';
 import { TransferEngine } from '../engine/transfer-engine.ts';
 import type { TransportName } from '../engine/transport/transport.ts';
 import type { EtcdOptions } from '../metadata/etcd/etcd-address.ts';
@@ -13,8 +12,7 @@ import { PeerClient } from '../swarm/peer-client.ts';
 import { PeerService } from '../swarm/peer-service.ts';
 import { LocalObjects } from './local-objects.ts';
 import { MemoryRegistrations } from './memory-registrations.ts';
-import { PayloadReader } from './mooncake/payload-reader.ts';
-import { SegmentKinds } from './mooncake/segment-kinds.ts';
+import { type MooncakeParts, openMooncake } from './mooncake/open-mooncake.ts';
 import { ObjectDirectory } from './object-directory.ts';
 import { checkSegmentName, invalidArgument } from './object-name.ts';
 import { ObjectReader } from './object-reader.ts';
@@ -62,7 +60,7 @@ export interface P2PStoreOptions {
 }
 
 /** What one store is made of. */
-export interface StoreParts {
+export interface StoreParts extends MooncakeParts {
   readonly segmentName: string;
   readonly logger: Logger;
   readonly metadata: MetadataStore;
@@ -76,8 +74,6 @@ export interface StoreParts {
   readonly registrations: MemoryRegistrations;
   readonly objects: LocalObjects;
   readonly sync: RecordSync;
-  /** Finds objects of Mooncake's stores; undefined where there cannot be any. */
-  readonly payloads: PayloadReader | undefined;
 }
 
 const PORT_MAX = 65_535;
@@ -177,12 +173,14 @@ export async function openStoreParts(
     const registrations = new MemoryRegistrations(engine);
     const sync = new RecordSync({ directory, logger });
     const objects = new LocalObjects();
-    const clusterId = options.metadataClusterId ?? process.env[CLUSTER_ID_VARIABLE] ?? '';
-    const segments = new SegmentKinds(metadata, clusterId);
-    const payloads = /^etcds?:/.test(metadata.uri) ? new PayloadReader({ metadata, segments, logger }) : undefined;
+    const mooncake = openMooncake(
+      { metadata, reader, leaseKeeper, segmentName, logger, clock, periodMs: leaseTtlMs },
+      options,
+    );
+    if (mooncake.mirror !== undefined) opened.add(mooncake.mirror);
     const shared = { segmentName, logger, metadata, leaseKeeper, engine, digestPool, peers, peerClient };
     return {
-      parts: { ...shared, reader, directory, registrations, sync, objects, payloads },
+      parts: { ...shared, reader, directory, registrations, sync, objects, ...mooncake },
       close: () => opened.close(),
     };
   } catch (error) {

@@ -4,7 +4,7 @@ import type { Logger } from '../../observability/logger.ts';
 import type { DownloadSource } from '../../swarm/download-types.ts';
 import type { SourceFeed, SourceInfo } from '../../swarm/source-feed.ts';
 import { countPieces, type ObjectRecord, totalSizeBytes } from '../records.ts';
-import { completeCopies, type PayloadCopy } from './payload-object.ts';
+import { completeCopies, isSameObject, type PayloadCopy } from './payload-object.ts';
 import type { FoundPayload, PayloadReader } from './payload-reader.ts';
 
 /** How often the record is looked at: a source that comes or goes is noticed by then. A comparison in the metadata store, no read. */
@@ -123,7 +123,7 @@ export class PayloadFeed implements SourceFeed, AsyncDisposable {
     const { name, object, payloads } = this.#options;
     const found = await payloads.read(name, { signal });
     this.#found = found;
-    const copies = found !== undefined && isSameObject(found, object) ? found.copies : [];
+    const copies = found !== undefined && isSameObject(found.payload, found.object, object) ? found.copies : [];
     for (const copy of copies) if (!this.#offered.has(copy.segment)) this.#offered.set(copy.segment, copy);
     this.#copies = copies
       .filter((copy) => isSameMemory(copy, this.#offered.get(copy.segment)))
@@ -133,15 +133,6 @@ export class PayloadFeed implements SourceFeed, AsyncDisposable {
   #notify(): void {
     for (const listener of [...this.#listeners]) listener();
   }
-}
-
-/** Once the gold is gone only the cut tells: the replicas that are left are of that gold. */
-function isSameObject({ object, payload }: FoundPayload, wanted: ObjectRecord): boolean {
-  if (object.generation === wanted.generation) return true;
-  const hasGold = payload.shards.some(({ gold }) => gold.length > 0);
-  const isSameCut =
-    object.sizes.length === wanted.sizes.length && object.sizes.every((size, at) => size === wanted.sizes[at]);
-  return !hasGold && isSameCut && object.maxShardSizeBytes === wanted.maxShardSizeBytes;
 }
 
 function isSameMemory(one: PayloadCopy | undefined, other: PayloadCopy | undefined): boolean {

@@ -87,6 +87,20 @@ export function isSameShape(one: Payload, other: Payload): boolean {
   );
 }
 
+/**
+ * Whether a record is of the object that was read from it before. Once the gold is gone only the cut tells: the replicas that are
+ * left are of that gold.
+ *
+ * @param object - What {@link objectOfPayload} makes of the record.
+ */
+export function isSameObject(payload: Payload, object: ObjectRecord, before: ObjectRecord): boolean {
+  if (object.generation === before.generation) return true;
+  if (payload.shards.some(({ gold }) => gold.length > 0)) return false;
+  const isSameCut =
+    object.sizes.length === before.sizes.length && object.sizes.every((size, at) => size === before.sizes[at]);
+  return isSameCut && object.maxShardSizeBytes === before.maxShardSizeBytes;
+}
+
 /** Segments that the record names, gold first. */
 export function segmentsOf({ shards }: Payload): string[] {
   const gold = shards.flatMap((shard) => shard.gold.map(({ segment }) => segment));
