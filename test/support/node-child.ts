@@ -18,11 +18,20 @@ export interface NodeChild extends AsyncDisposable {
   kill(): Promise<void>;
 }
 
-/** @param source - Text of an ES module. `dist('core/clock.js')` in it is a promise of that built module. */
-export function startNodeChild(source: string, args: readonly string[] = []): NodeChild {
+/**
+ * @param source - Text of an ES module. `dist('core/clock.js')` in it is a promise of that built module.
+ * @param through - A program and its arguments that starts the process.
+ */
+export function startNodeChild(
+  source: string,
+  args: readonly string[] = [],
+  through: readonly string[] = [],
+): NodeChild {
   const built = pathToFileURL(path.join(PROJECT_ROOT, 'dist/')).href;
   const prelude = `const dist = (name) => import(new URL(name, ${JSON.stringify(built)}).href);\n`;
-  const child = spawn(process.execPath, ['--input-type=module', '--eval', prelude + source, '--', ...args], {
+  const node = [process.execPath, '--input-type=module', '--eval', prelude + source, '--', ...args];
+  const [program = '', ...parameters] = [...through, ...node];
+  const child = spawn(program, parameters, {
     cwd: PROJECT_ROOT,
     stdio: ['ignore', 'pipe', 'inherit'],
   });

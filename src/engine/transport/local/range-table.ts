@@ -44,15 +44,20 @@ export class RangeTable {
   /** For peers, who open it as `/proc/<pid>/fd/<fd>`. */
   readonly fd: number;
   readonly #logger: Logger;
+  readonly #readerWaitMs: number;
   readonly #slots = new Map<number, number>();
   readonly #freeSlots: number[] = [];
   #entryCount = 0;
   #version = 0;
   #generation = 0;
 
-  /** @throws P2P_SYSTEM_CALL_FAILED */
-  constructor(mark: Uint8Array, logger: Logger) {
+  /**
+   * @param readerWaitMs - Time that a reader gets to leave. Default 5,000.
+   * @throws P2P_SYSTEM_CALL_FAILED
+   */
+  constructor(mark: Uint8Array, logger: Logger, readerWaitMs: number = READER_WAIT_MS) {
     this.#logger = logger;
+    this.#readerWaitMs = readerWaitMs;
     this.fd = createSharedFile('p2pstore-ranges');
     const header = Buffer.alloc(HEADER_BYTES);
     header.set(mark);
@@ -112,11 +117,11 @@ export class RangeTable {
     const start = lockByteOf(firstSlot, 'read');
     const lengthBytes = lockByteOf(endSlot, 'read') - start;
     const startedMs = performance.now();
-    let warnAtMs = startedMs + READER_WAIT_MS;
+    let warnAtMs = startedMs + this.#readerWaitMs;
     for (let attempt = 0; !this.#isLeft(start, lengthBytes); attempt++) {
       const nowMs = performance.now();
       if (nowMs >= warnAtMs) {
-        warnAtMs = nowMs + READER_WAIT_MS;
+        warnAtMs = nowMs + this.#readerWaitMs;
         const isWritten = this.#isWritten(firstSlot, endSlot);
         this.#logger.warn({ isWritten, waitedMs: nowMs - startedMs }, 'a process of this host holds memory of ours');
         if (!isWritten) return false;
