@@ -12,7 +12,7 @@ Worker.prototype.postMessage = function (...args) {
 };
 const { TransferEngine } = await dist('engine/transfer-engine.js');
 const { allocate } = await dist('memory/memory-region.js');
-const options = { metadata: 'memory:', host: '127.0.0.1', ioWorkers: 2 };
+const options = { metadata: 'memory:', host: '127.0.0.1', ioWorkers: 2, transports: ['tcp'] };
 const server = await TransferEngine.open({ ...options, segmentName: 'server' });
 const client = await TransferEngine.open({ ...options, segmentName: 'client' });
 const size = 64 * 1024 * 1024;
