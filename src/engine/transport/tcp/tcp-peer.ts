@@ -98,7 +98,8 @@ export class TcpPeer {
     if (!this.isRouted) return maxBytes;
     const slowest = Math.min(...this.#paths.usable.map(({ bytesPerSecond }) => bytesPerSecond));
     const wanted = Number.isFinite(slowest) ? (slowest * SLICE_MS) / 1000 : SLICE_BYTES_MIN;
-    return Math.min(maxBytes, Math.max(SLICE_BYTES_MIN, wanted));
+    const whole = Math.ceil(wanted / SLICE_BYTES_MIN) * SLICE_BYTES_MIN;
+    return Math.min(maxBytes, Math.max(SLICE_BYTES_MIN, whole));
   }
 
   /** Milliseconds without work, 0 while there is some. */
