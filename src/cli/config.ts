@@ -33,6 +33,8 @@ export interface Config {
   /** Undefined: no limit. */
   readonly maxUploadBytesPerSecond: number | undefined;
   readonly maxDownloadBytesPerSecond: number | undefined;
+  /** Whether Mooncake's stores are to see what this store has. */
+  readonly mooncakeMirror: boolean;
   readonly maxShardSizeBytes: number;
   readonly pieceSizeBytes: number | undefined;
   readonly receivers: number | undefined;
@@ -93,6 +95,7 @@ export function readConfig(raw: RawOptions, environment: Environment): Config {
     peerPort: readPort(text('peerPort') ?? '0', '--peer-port'),
     maxUploadBytesPerSecond: map(text('maxUpload'), (value) => parseRateBytesPerSecond(value, '--max-upload')),
     maxDownloadBytesPerSecond: map(text('maxDownload'), (value) => parseRateBytesPerSecond(value, '--max-download')),
+    mooncakeMirror: readChoice(text('mooncakeMirror') ?? 'on', ['on', 'off'], '--mooncake-mirror') === 'on',
     maxShardSizeBytes: readShardSizeBytes(text('shardSize') ?? SHARD_SIZE_DEFAULT),
     pieceSizeBytes: map(text('pieceSize'), (value) => parseSizeBytes(value, '--piece-size')),
     receivers: map(text('receivers'), readReceivers),

@@ -19,6 +19,7 @@ export type OptionKey =
   | 'peerPort'
   | 'maxUpload'
   | 'maxDownload'
+  | 'mooncakeMirror'
   | 'shardSize'
   | 'pieceSize'
   | 'receivers'
@@ -74,6 +75,12 @@ export const OPTIONS: Readonly<Record<OptionKey, OptionSpec>> = {
     flags: '--peer-port <port>',
     summary: 'TCP port that tells others what is here',
     fallback: 'any free one',
+  },
+  mooncakeMirror: {
+    flags: '--mooncake-mirror <on|off>',
+    summary: "with etcd: also lists objects where Mooncake's stores look for them, so that they can pull them",
+    fallback: 'on',
+    variable: 'P2PSTORE_MOONCAKE_MIRROR',
   },
   shardSize: {
     flags: '--shard-size <size>',
@@ -169,7 +176,7 @@ export const COMMON_OPTIONS: readonly OptionKey[] = [
 export const PORT_OPTIONS: readonly OptionKey[] = ['dataPort', 'peerPort'];
 
 /** Of commands that move bytes. */
-export const RATE_OPTIONS: readonly OptionKey[] = ['maxUpload', 'maxDownload'];
+export const TRANSFER_OPTIONS: readonly OptionKey[] = ['maxUpload', 'maxDownload', 'mooncakeMirror'];
 
 export type VariableKey = 'etcdUser' | 'etcdPassword' | 'etcdCa' | 'etcdCertificate' | 'etcdKey';
 

@@ -14,6 +14,8 @@ export interface Progress {
   readonly bytesPerSecond: number;
   /** Stores that the bytes come from. */
   readonly sources: number;
+  /** Set when they come from Mooncake's stores: nothing vouches for them. */
+  readonly origin?: 'mooncake';
 }
 
 /** One line of `--json`; facts that an event does not have are absent. */
@@ -193,7 +195,7 @@ export class Output {
 
 /** `512 MiB of 1 GiB  50%  1.2 GiB/s  0.42 s left  3 sources  name`. */
 export function formatProgress(progress: Progress): string {
-  const { bytes, totalBytes, bytesPerSecond, sources, name } = progress;
+  const { bytes, totalBytes, bytesPerSecond, sources, name, origin } = progress;
   const percent = totalBytes === 0 ? 100 : Math.floor((bytes / totalBytes) * 100);
   const left = bytesPerSecond > 0 ? `${formatSeconds((totalBytes - bytes) / bytesPerSecond)} left` : 'waiting';
   return [
@@ -203,6 +205,7 @@ export function formatProgress(progress: Progress): string {
     left,
     `${sources} ${sources === 1 ? 'source' : 'sources'}`,
     printable(name),
+    ...(origin === undefined ? [] : ['unverified']),
   ].join('  ');
 }
 

@@ -31,7 +31,7 @@ export class PullProgress {
   }
 
   /** Notes how far one object has come, and shows the sum. */
-  update(object: string, doneBytes: number, sources: number): void {
+  update(object: string, doneBytes: number, sources: number, origin?: 'mooncake'): void {
     this.#bytes += doneBytes - (this.#doneBytes.get(object) ?? 0);
     this.#doneBytes.set(object, doneBytes);
     this.#sources.set(object, sources);
@@ -42,6 +42,7 @@ export class PullProgress {
       seconds: this.seconds,
       bytesPerSecond: this.#bytesPerSecond(),
       sources: Math.max(0, ...this.#sources.values()),
+      ...(origin && { origin }),
     });
   }
 

@@ -11,7 +11,7 @@ export type { P2PStore };
  */
 export async function openStore({ config, output }: CommandContext, signal: AbortSignal): Promise<P2PStore> {
   const { metadataUri, segmentName, nicMatrix, transports, dataPort, peerPort, etcd, logLevel } = config;
-  const { maxUploadBytesPerSecond, maxDownloadBytesPerSecond } = config;
+  const { maxUploadBytesPerSecond, maxDownloadBytesPerSecond, mooncakeMirror } = config;
   // Loaded late: `--help` and the demo need nothing of it.
   const { newP2PStore } = await import('../index.ts');
   const opening = newP2PStore(metadataUri, segmentName, nicMatrix, {
@@ -20,6 +20,7 @@ export async function openStore({ config, output }: CommandContext, signal: Abor
     peerPort,
     maxUploadBytesPerSecond,
     maxDownloadBytesPerSecond,
+    mooncakeMirror,
     etcd,
     ...(logLevel === undefined ? {} : { logger: createLineLogger(logLevel, (line) => output.log(line)) }),
   });

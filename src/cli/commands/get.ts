@@ -7,7 +7,7 @@ import { OutputFolder } from '../../store/folder/output-folder.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { openDeadline } from '../deadline.ts';
 import { ExitCode } from '../exit-code.ts';
-import { COMMON_OPTIONS, PORT_OPTIONS, RATE_OPTIONS } from '../options.ts';
+import { COMMON_OPTIONS, PORT_OPTIONS, TRANSFER_OPTIONS } from '../options.ts';
 import { type PullItem, planPull, type RemoteObject } from '../pull-plan.ts';
 import { PullProgress } from '../pull-progress.ts';
 import { formatBytes, formatCount, formatRate, formatSeconds } from '../quantities.ts';
@@ -27,7 +27,16 @@ export const getCommand: Command = {
     'While it pulls, and after that with --seed, it serves what it has to others. ' +
     'With --wait it may be started before the object is published.',
   operands: [{ form: '<name>', summary: 'object; folder or prefix when it ends in /' }],
-  options: [...COMMON_OPTIONS, ...PORT_OPTIONS, ...RATE_OPTIONS, 'output', 'wait', 'seed', 'verify', 'untilStdinEnds'],
+  options: [
+    ...COMMON_OPTIONS,
+    ...PORT_OPTIONS,
+    ...TRANSFER_OPTIONS,
+    'output',
+    'wait',
+    'seed',
+    'verify',
+    'untilStdinEnds',
+  ],
   requiredOptions: ['output'],
   examples: [
     { line: 'p2pstore get model.safetensors --output ./model.safetensors', summary: 'One file' },
@@ -97,12 +106,13 @@ async function pull(context: CommandContext, store: P2PStore, { name, items, byt
   const progress = new PullProgress(output, name, bytes);
   const from = new Map<string, DownloadSource>();
   let files = 0;
+  let origin: 'mooncake' | undefined;
   const pullItem = async (item: PullItem, itemSignal: AbortSignal): Promise<void> => {
     if (item.isEmptyFolder) return;
     const options: GetReplicaOptions = {
       signal: itemSignal,
       ...(config.verify && { verify: config.verify }),
-      onProgress: ({ bytesDone, sources }) => progress.update(item.name, bytesDone, sources.length),
+      onProgress: ({ bytesDone, sources, origin: kind }) => progress.update(item.name, bytesDone, sources.length, kind),
     };
     const place = target.placeOf(item);
     const result =
@@ -110,6 +120,7 @@ async function pull(context: CommandContext, store: P2PStore, { name, items, byt
         ? await store.getReplicaToFolder(item.name, place, options)
         : { ...(await store.getReplicaToFile(item.name, place, options)), files: 1 };
     files += result.files;
+    origin ??= result.origin;
     progress.finish(item.name);
     for (const source of result.sources) {
       from.set(source.segment, { ...source, bytes: source.bytes + (from.get(source.segment)?.bytes ?? 0) });
@@ -128,13 +139,16 @@ async function pull(context: CommandContext, store: P2PStore, { name, items, byt
     objects: items.length,
     files,
     from: sources,
+    ...(origin && { origin, verified: 'none' }),
   };
   const count = items.some(({ kind }) => kind === 'folder')
     ? formatCount(files, 'file')
     : formatCount(items.length, 'object');
   output.event(
     { event: 'complete', name, ...facts },
-    `Got ${count}, ${formatBytes(bytes)}, in ${formatSeconds(seconds)} (${formatRate(bytesPerSecond)}).`,
+    `Got ${count}, ${formatBytes(bytes)}, in ${formatSeconds(seconds)} (${formatRate(bytesPerSecond)}).${
+      origin === undefined ? '' : ' Not verified: it was registered by a Mooncake store, which keeps no digests.'
+    }`,
   );
 }
 

@@ -2,7 +2,7 @@ import { forEachBounded } from '../../core/bounded.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { openDeadline } from '../deadline.ts';
 import { ExitCode } from '../exit-code.ts';
-import { COMMON_OPTIONS, PORT_OPTIONS, RATE_OPTIONS } from '../options.ts';
+import { COMMON_OPTIONS, PORT_OPTIONS, TRANSFER_OPTIONS } from '../options.ts';
 import { type PublishItem, planPublish } from '../publish-plan.ts';
 import { formatBytes, formatCount, formatSeconds } from '../quantities.ts';
 import { serveUntilInterrupted } from '../serving.ts';
@@ -21,7 +21,7 @@ export const publishCommand: Command = {
   options: [
     ...COMMON_OPTIONS,
     ...PORT_OPTIONS,
-    ...RATE_OPTIONS,
+    ...TRANSFER_OPTIONS,
     'name',
     'force',
     'verify',

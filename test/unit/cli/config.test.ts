@@ -23,6 +23,7 @@ describe('readConfig', () => {
       nicMatrix: undefined,
       dataPort: 0,
       peerPort: 0,
+      mooncakeMirror: true,
       maxShardSizeBytes: 64 * 1024 ** 2,
       timeoutMs: undefined,
       json: false,
@@ -55,6 +56,12 @@ describe('readConfig', () => {
       maxUploadBytesPerSecond: 100_000_000,
       maxDownloadBytesPerSecond: 100_000_000,
     });
+  });
+
+  test('switches the mirror off by flag or variable', () => {
+    expect(readConfig({ mooncakeMirror: 'off' }, {}).mooncakeMirror).toBe(false);
+    expect(readConfig({}, { P2PSTORE_MOONCAKE_MIRROR: 'off' }).mooncakeMirror).toBe(false);
+    expect(() => readConfig({ mooncakeMirror: 'no' }, {})).toThrow(invalid('--mooncake-mirror'));
   });
 
   test('names the segment by an address that others reach when the metadata is shared', () => {
