@@ -49,9 +49,12 @@ interface Part extends CopyPart {
   readonly offset: number;
 }
 
-/** Measured: 8 MiB a call and two calls at once fill the memory bus of two cores. */
-const CALL_BYTES: number = 8 * MIB;
+/** Measured: 8 MiB a call and two calls at once fill the memory bus of two cores. What is less is shared by the two. */
+const CALL_BYTES_MAX: number = 8 * MIB;
+const CALL_BYTES_MIN: number = MIB;
 const CALLS = 2;
+/** Besides, for what does not wait behind others. */
+const URGENT_CALLS = 1;
 /** Many small requests share a call. */
 const CALL_PARTS = 512;
 const { EFAULT, ESRCH, EPERM } = constants.errno;
@@ -60,13 +63,16 @@ export class MemoryMover {
   readonly #jobs = new Map<TransportRequest, Job>();
   /** Those that have parts to start, in their order. */
   readonly #queue = new Set<Job>();
+  readonly #urgent = new Set<Job>();
+  /** Bytes of the queue that no call has taken; not of the urgent ones. */
+  #waitingBytes = 0;
   readonly #idle: ProcessCopy[] = [];
   readonly #calls = new Set<Promise<void>>();
   #scheduled: NodeJS.Immediate | undefined;
   #isClosed = false;
 
   constructor() {
-    for (let count = 0; count < CALLS; count++) this.#idle.push(new ProcessCopy(CALL_PARTS));
+    for (let count = 0; count < CALLS + URGENT_CALLS; count++) this.#idle.push(new ProcessCopy(CALL_PARTS));
   }
 
   /** Its requests settle in later turns of the event loop. */
@@ -74,7 +80,7 @@ export class MemoryMover {
     assert(!this.#isClosed, 'the mover is open');
     const job: Job = { request, peer, offset: 0, running: 0, left: [], end: undefined };
     this.#jobs.set(request, job);
-    this.#queue.add(job);
+    this.#enqueue(job, request.lengthBytes);
     this.#schedule();
   }
 
@@ -89,6 +95,20 @@ export class MemoryMover {
     return false;
   }
 
+  #enqueue(job: Job, bytes: number): void {
+    if (isUrgent(job)) this.#urgent.add(job);
+    else {
+      this.#queue.add(job);
+      this.#waitingBytes += bytes;
+    }
+  }
+
+  #drop(job: Job): void {
+    if (this.#urgent.delete(job) || !this.#queue.delete(job)) return;
+    this.#waitingBytes -= job.left.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+    this.#waitingBytes -= job.request.lengthBytes - job.offset;
+  }
+
   /** A turn of the event loop in between lets requests that are submitted one by one share a call, and others have theirs. */
   #schedule(): void {
     this.#scheduled ??= setImmediate(() => {
@@ -98,38 +118,35 @@ export class MemoryMover {
   }
 
   #start(): void {
-    for (let copy = this.#idle.pop(); copy !== undefined; copy = this.#idle.pop()) {
-      const parts = this.#takeParts();
+    for (;;) {
+      const queue = this.#urgent.size > 0 ? this.#urgent : this.#queue;
+      const isFull = this.#idle.length <= (queue === this.#urgent ? 0 : URGENT_CALLS);
+      const parts = isFull ? [] : this.#takeParts(queue);
       const [first] = parts;
-      if (first === undefined) {
-        this.#idle.push(copy);
-        return;
-      }
+      const copy = first === undefined ? undefined : this.#idle.pop();
+      if (first === undefined || copy === undefined) return;
       const call = this.#run(copy, first.job.peer, first.job.request.opcode, parts).finally(() => {
         this.#calls.delete(call);
         this.#idle.push(copy);
-        if (this.#queue.size > 0) this.#start();
+        this.#start();
       });
       this.#calls.add(call);
     }
   }
 
   /** Parts of the first requests that go to the same peer in the same direction. Who has more to move goes behind the others. */
-  #takeParts(): Part[] {
+  #takeParts(queue: Set<Job>): Part[] {
     const parts: Part[] = [];
-    let roomBytes = CALL_BYTES;
-    let leader: Job | undefined;
-    for (const job of this.#queue) {
-      leader ??= job;
-      if (job.peer !== leader.peer || job.request.opcode !== leader.request.opcode) break;
-      while (roomBytes > 0 && parts.length < CALL_PARTS) {
-        const part = takePart(job, roomBytes);
-        if (part === undefined) break;
-        roomBytes -= part.lengthBytes;
-        parts.push(part);
-      }
-      this.#queue.delete(job);
-      if (!isStarted(job)) this.#queue.add(job);
+    const shareBytes = Math.ceil(this.#waitingBytes / Math.max(1, this.#idle.length - URGENT_CALLS));
+    const callBytes = queue === this.#urgent ? CALL_BYTES_MAX : Math.max(CALL_BYTES_MIN, shareBytes);
+    let roomBytes = Math.min(CALL_BYTES_MAX, callBytes);
+    for (const job of queue) {
+      if (parts[0] !== undefined && !isAlike(job, parts[0].job)) break;
+      const takenBytes = takeParts(job, roomBytes, parts);
+      roomBytes -= takenBytes;
+      if (queue === this.#queue) this.#waitingBytes -= takenBytes;
+      queue.delete(job);
+      if (!isStarted(job)) queue.add(job);
       if (roomBytes === 0 || parts.length === CALL_PARTS) break;
     }
     return parts;
@@ -170,7 +187,7 @@ export class MemoryMover {
     job.running -= 1;
     if (job.end === undefined) {
       job.left.push({ offset, lengthBytes });
-      this.#queue.add(job);
+      this.#enqueue(job, lengthBytes);
     } else this.#finish(job);
   }
 
@@ -183,7 +200,7 @@ export class MemoryMover {
   /** Nothing more of it is started; it settles once nothing of it runs. */
   #end(job: Job, end: P2PStoreError | 'canceled'): void {
     job.end ??= end;
-    this.#queue.delete(job);
+    this.#drop(job);
     this.#finish(job);
   }
 
@@ -201,9 +218,30 @@ export class MemoryMover {
   }
 }
 
+function isUrgent({ request }: Job): boolean {
+  return request.priority === 'high';
+}
+
 /** Whether nothing of it is left to start. */
 function isStarted({ left, offset, request }: Job): boolean {
   return left.length === 0 && offset === request.lengthBytes;
+}
+
+/** Whether one call may serve both. */
+function isAlike(one: Job, other: Job): boolean {
+  return one.peer === other.peer && one.request.opcode === other.request.opcode;
+}
+
+/** Adds what is left of a job, as far as there is room. Returns how many bytes that are. */
+function takeParts(job: Job, roomBytes: number, parts: Part[]): number {
+  let takenBytes = 0;
+  while (parts.length < CALL_PARTS) {
+    const part = takePart(job, roomBytes - takenBytes);
+    if (part === undefined) break;
+    takenBytes += part.lengthBytes;
+    parts.push(part);
+  }
+  return takenBytes;
 }
 
 function takePart(job: Job, roomBytes: number): Part | undefined {
