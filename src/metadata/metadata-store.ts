@@ -51,6 +51,13 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface ListOptions extends CallOptions {
+  /** Leaves the values out. */
+  readonly keysOnly?: boolean;
+  /** At most so many entries, the first ones; 1 or more. */
+  readonly limit?: number;
+}
+
 export interface MetadataStore extends AsyncDisposable {
   /** For messages and logs; never holds a password. */
   readonly uri: string;
@@ -61,7 +68,7 @@ export interface MetadataStore extends AsyncDisposable {
   /** Lists every key that starts with `prefix`, in byte order, as of one revision. */
   list(
     prefix: string,
-    options?: CallOptions & { readonly keysOnly?: boolean },
+    options?: ListOptions,
   ): Promise<{
     readonly entries: readonly Entry[];
     readonly revision: bigint;

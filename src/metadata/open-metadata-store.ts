@@ -17,8 +17,10 @@ export interface MetadataStoreOptions {
  * Opens the metadata store that a URI names. Code of the stores that are not used is not loaded.
  *
  * @param uri - `memory:` or `memory:name` (this process), `local:` or `local:/dir` (this machine),
- *   `etcd://h1:2379,h2:2379` or `etcds://...` for TLS; a bare `host:port`, or a comma list of them, means etcd.
+ *   `etcd://h1:2379,h2:2379` or `etcds://...` for TLS; a bare `host:port`, or a comma list of them, means etcd;
+ *   `redis://[user:password@]host:port[/database]` or `rediss://...`.
  * @throws P2P_INVALID_ARGUMENT The URI cannot be understood.
+ * @throws P2P_UNSUPPORTED The URI is `http://...` or `P2PHANDSHAKE`, which serve transfer engines alone.
  * @throws P2P_METADATA_UNAVAILABLE The store cannot be reached.
  * @throws P2P_METADATA_DENIED It refuses the credentials.
  */
@@ -39,6 +41,19 @@ export async function openMetadataStore(uri: string, options: MetadataStoreOptio
       ErrorCode.InvalidArgument,
       `Cannot open metadata store "${uri}": it must be memory:, memory:name, local: or local:/directory`,
       { argument: 'metadataUri' },
+    );
+  }
+  if (/^rediss?:\/\//.test(uri)) {
+    const { parseRedisAddress } = await import('./redis/redis-address.ts');
+    const address = parseRedisAddress(uri);
+    const { RedisMetadataStore } = await import('./redis/redis-store.ts');
+    return RedisMetadataStore.open(address, { ...(logger && { logger }) });
+  }
+  if (/^https?:\/\//.test(uri) || uri === 'P2PHANDSHAKE') {
+    throw new P2PStoreError(
+      ErrorCode.Unsupported,
+      'Cannot open a metadata store: an HTTP service or P2PHANDSHAKE only lets transfer engines find each other; a store needs lists, leases and watches: etcd, redis or local',
+      { feature: 'metadata by HTTP or P2PHANDSHAKE' },
     );
   }
   const { parseEtcdAddress } = await import('./etcd/etcd-address.ts');
