@@ -1,9 +1,12 @@
 /** Opens the transports of one engine, in the order in which they are preferred. */
 import { systemClock } from '../core/clock.ts';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import type { NicPriorityMatrix } from './nic-priority-matrix.ts';
 import type { RegisteredRange } from './registered-ranges.ts';
 import { LocalTransport } from './transport/local/local-transport.ts';
 import { LoopbackTransport } from './transport/loopback/loopback-transport.ts';
+import { openRdma } from './transport/rdma/open-rdma.ts';
+import { RdmaTransport } from './transport/rdma/rdma-transport.ts';
 import { TcpTransport, type TcpTransportOptions } from './transport/tcp/tcp-transport.ts';
 import { TRANSPORT_NAMES, type Transport, type TransportName } from './transport/transport.ts';
 import { TransportRouter } from './transport-router.ts';
@@ -12,6 +15,9 @@ export interface EngineTransportsOptions {
   /** Which ones to use and to offer, the preferred one first. Undefined: all that work here. */
   readonly transports: readonly TransportName[] | undefined;
   readonly tcp: TcpTransportOptions;
+  readonly segmentName: string;
+  /** Its RDMA devices are used; undefined: all that can be. */
+  readonly matrix: NicPriorityMatrix | undefined;
 }
 
 interface Selection {
@@ -23,6 +29,8 @@ interface Selection {
 /** TCP, which every engine serves, and the router over what the engine uses itself. */
 export class EngineTransports implements AsyncDisposable {
   readonly tcp: TcpTransport;
+  /** Undefined: off, or there is no card. */
+  readonly rdma: RdmaTransport | undefined;
   readonly router: TransportRouter;
   /** What other engines must know, for the segment descriptor; undefined: TCP only. */
   readonly endpoints: Readonly<Record<string, unknown>> | undefined;
@@ -31,6 +39,7 @@ export class EngineTransports implements AsyncDisposable {
   private constructor(tcp: TcpTransport, { used, off }: Selection, options: EngineTransportsOptions) {
     const { logger } = options.tcp;
     this.tcp = tcp;
+    this.rdma = used.find((transport) => transport instanceof RdmaTransport);
     this.#opened = [...used.filter((transport) => transport !== tcp), tcp];
     this.router = new TransportRouter({ transports: used, off, clock: systemClock, logger });
     this.endpoints = endpointsOf(used);
@@ -45,7 +54,7 @@ export class EngineTransports implements AsyncDisposable {
     const used: Transport[] = [];
     const off: string[] = [];
     for (const name of names) {
-      const transport = name === 'tcp' ? tcp : openTransport(name, options.tcp);
+      const transport = name === 'tcp' ? tcp : openTransport(name, options);
       if (typeof transport !== 'string') used.push(transport);
       else off.push(`${name}: ${transport}`);
     }
@@ -71,11 +80,14 @@ export class EngineTransports implements AsyncDisposable {
 }
 
 /** @returns The transport, or why it cannot be used. */
-function openTransport(name: Exclude<TransportName, 'tcp'>, options: TcpTransportOptions): Transport | string {
-  if (name === 'rdma') return 'not there';
-  const { maxUploadBytesPerSecond, maxDownloadBytesPerSecond, logger } = options;
+function openTransport(
+  name: Exclude<TransportName, 'tcp'>,
+  { tcp, segmentName, matrix }: EngineTransportsOptions,
+): Transport | string {
+  const { maxUploadBytesPerSecond, maxDownloadBytesPerSecond, logger } = tcp;
   const isLimited = maxUploadBytesPerSecond !== undefined || maxDownloadBytesPerSecond !== undefined;
   if (isLimited) return 'off, as only tcp keeps to the limits of rates';
+  if (name === 'rdma') return openRdma({ segmentName, matrix, logger });
   try {
     if (name === 'loopback') return new LoopbackTransport();
     return LocalTransport.open(logger) ?? 'off, as /proc does not tell processes apart';

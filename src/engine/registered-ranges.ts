@@ -1,3 +1,5 @@
+import type { DmabufPart } from '../native/verbs-memory.ts';
+
 /** One registered buffer as the data port sees it. */
 export interface RegisteredRange {
   readonly address: number;
@@ -8,6 +10,8 @@ export interface RegisteredRange {
   readonly flow?: number | undefined;
   /** A key of the NIC priority matrix, or `*`. Absent: `*`. */
   readonly location?: string | undefined;
+  /** Where RDMA cards find it when it is memory of a GPU whose driver exports it as a dma-buf. */
+  readonly dmabuf?: DmabufPart | undefined;
 }
 
 /** Whose part of a rate limit the bytes of a buffer use. */

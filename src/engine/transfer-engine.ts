@@ -28,6 +28,7 @@ import type { Segment } from './segment.ts';
 import type { SegmentRegistry } from './segment-registry.ts';
 import { readTopology } from './topology/topology.ts';
 import type { Batch, TransferPriority, TransferRequest } from './transfer.ts';
+import type { RdmaTransport } from './transport/rdma/rdma-transport.ts';
 import { defaultIoWorkers, type TcpTransportOptions } from './transport/tcp/tcp-transport.ts';
 import type { TransportName } from './transport/transport.ts';
 import type { TransportChoice } from './transport-route.ts';
@@ -84,6 +85,11 @@ export interface RegisterMemoryOptions {
   readonly isListed?: boolean;
   /** Registrations with the same number share one part of the rate limits, as the buffers of one object do. Default: a part of its own. */
   readonly flow?: number;
+  /**
+   * File and offset under which the driver of a GPU exports the memory, for cards that take it so. RDMA alone reaches such memory; its
+   * address is that of the device. Default: none, then the cards' driver must know the address, as nvidia-peermem does.
+   */
+  readonly dmabuf?: { readonly fd: number; readonly offset: number };
 }
 
 type MemoryFaultListener = (address: number, lengthBytes: number) => void;
@@ -155,22 +161,27 @@ export class TransferEngine implements AsyncDisposable {
       const access = await openMetadataAccess(options.metadata, logger, cleanups);
       const inbox = new NotificationInbox();
       let directory: SegmentRegistry | undefined;
+      let rdma: RdmaTransport | undefined;
       const rpc = await RpcServer.open({
         bindHost: bindHostFor(host),
         port: requireInteger('rpcPort', options.rpcPort ?? 0, 0, 65_535),
         logger,
         describe: () => directory?.describe(),
+        answerHandshake: (body) => rdma?.answerHandshake(body),
         onNotification: (notification) => inbox.deliver(notification),
       });
       cleanups.push(() => rpc.close());
       const segmentName = options.metadata === HANDSHAKE_URI ? segmentNameOf(host, rpc.port) : options.segmentName;
       const transports = await EngineTransports.open({
         transports: options.transports,
+        segmentName,
+        matrix,
         tcp: tcpOptionsOf(options, host, (address, lengthBytes) => {
           for (const listener of faultListeners) listener(address, lengthBytes);
         }),
       });
       cleanups.push(() => transports.close());
+      rdma = transports.rdma;
       const listing = {
         segmentName,
         host,
@@ -242,7 +253,7 @@ export class TransferEngine implements AsyncDisposable {
           { address: BigInt(start), lengthBytes },
         );
       }
-      const { remoteAccess = 'read', isListed = true, flow } = options;
+      const { remoteAccess = 'read', isListed = true, flow, dmabuf } = options;
       const range = {
         address: start,
         lengthBytes,
@@ -250,6 +261,7 @@ export class TransferEngine implements AsyncDisposable {
         isWritable: remoteAccess === 'read-write',
         flow,
         location,
+        dmabuf,
       };
       this.#ranges.add(range);
       try {

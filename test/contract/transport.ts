@@ -16,6 +16,8 @@ import {
 /** What the suite needs of a data path: engines that reach each other over it, and nothing else. */
 export interface TransportHarness {
   open(): Promise<TransferEngine>;
+  /** Divides what is large, for a way that is slow. A power of two up to 16; default 1. */
+  readonly shrink?: number;
 }
 
 interface Pair extends AsyncDisposable {
@@ -27,6 +29,9 @@ interface Pair extends AsyncDisposable {
 
 /** Runs what `src/engine/transport/transport.ts` promises, through the engine. */
 export function describeTransport(name: string, harness: TransportHarness): void {
+  const { shrink = 1 } = harness;
+  const bulkBytes = (mebibytes: number): number => (mebibytes * MIB) / shrink;
+
   describe(name, () => {
     let client: TransferEngine;
     let server: TransferEngine;
@@ -56,7 +61,7 @@ export function describeTransport(name: string, harness: TransportHarness): void
     }
 
     describe('moves bytes', () => {
-      test.each([1, 7, 4095, 64 * KIB, 4 * MIB + 1, 64 * MIB])('READ of %i bytes', async (sizeBytes) => {
+      test.each([1, 7, 4095, 64 * KIB, 4 * MIB + 1, bulkBytes(64)])('READ of %i bytes', async (sizeBytes) => {
         await using memory = await pair(sizeBytes);
         const { local, remote } = memory;
         const segment = await client.openSegment(server.segmentName);
@@ -70,7 +75,7 @@ export function describeTransport(name: string, harness: TransportHarness): void
         expect(batch.tasks).toMatchObject([{ status: 'COMPLETED', transferredBytes: sizeBytes, error: undefined }]);
       });
 
-      test.each([1, 7, 4095, 64 * KIB, 4 * MIB + 1, 64 * MIB])('WRITE of %i bytes', async (sizeBytes) => {
+      test.each([1, 7, 4095, 64 * KIB, 4 * MIB + 1, bulkBytes(64)])('WRITE of %i bytes', async (sizeBytes) => {
         await using memory = await pair(sizeBytes, { remoteAccess: 'read-write' });
         const { local, remote } = memory;
         fillPattern(local.bytes, 11);
@@ -85,10 +90,10 @@ export function describeTransport(name: string, harness: TransportHarness): void
       });
 
       test.each([
-        ['5,000 tiny requests', 5000, 97],
-        ['600 requests of up to 40 kB', 600, 40_009],
-        ['40 requests of up to 1.5 MB', 40, 1_500_007],
-        ['3,000 requests of up to 20 kB', 3000, 20_011],
+        ['thousands of tiny requests', 5000 / shrink, 97],
+        ['hundreds of requests of up to 40 kB', 600 / shrink, 40_009],
+        ['tens of requests of up to 1.5 MB', 40 / shrink, 1_500_007],
+        ['thousands of requests of up to 20 kB', 3000 / shrink, 20_011],
       ])('%s of mixed sizes, READ and WRITE, in one batch', async (_name, count, maxBytes) => {
         const sizes = Array.from({ length: count }, (_, index) => 1 + ((index * 7919) % maxBytes));
         const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
@@ -146,11 +151,11 @@ export function describeTransport(name: string, harness: TransportHarness): void
       });
 
       test('a high-priority batch before what a bulk one has not moved', async () => {
-        await using bulk = await pair(16 * MIB);
+        await using bulk = await pair(bulkBytes(16));
         await using small = await pair(64 * 4096);
         const segment = await client.openSegment(server.segmentName);
         const move = { opcode: 'read', local: bulk.local.address, remote: bulk.remote.address } as const;
-        const large = Array.from({ length: 40 }, () => ({ ...move, lengthBytes: 16 * MIB }));
+        const large = Array.from({ length: 40 }, () => ({ ...move, lengthBytes: bulkBytes(16) }));
         const behind = client.submitTransfer(requestsOf(segment, large));
         await eventually('the first bytes', () => (behind.tasks[0]?.transferredBytes ?? 0) > 0, { pollMs: 1 });
         const pages = Array.from({ length: 64 }, (_, index): Move => {
@@ -166,7 +171,7 @@ export function describeTransport(name: string, harness: TransportHarness): void
       });
 
       test('several batches and both directions at once', async () => {
-        const sizeBytes = 16 * MIB;
+        const sizeBytes = bulkBytes(16);
         await using forth = await pair(sizeBytes);
         const there = allocateBytes(sizeBytes);
         const here = allocateBytes(sizeBytes);
@@ -325,7 +330,7 @@ export function describeTransport(name: string, harness: TransportHarness): void
 
     describe('stays quiet', () => {
       test('a peer gets none of the bytes that memory holds after it was unregistered', async () => {
-        const sizeBytes = 64 * MIB;
+        const sizeBytes = bulkBytes(64);
         const segment = await client.openSegment(server.segmentName);
         for (let round = 0; round < 3; round++) {
           await using memory = await pair(sizeBytes);
@@ -347,7 +352,7 @@ export function describeTransport(name: string, harness: TransportHarness): void
       });
 
       test('memory that was unregistered is not written to by a peer any more', async () => {
-        const sizeBytes = 64 * MIB;
+        const sizeBytes = bulkBytes(64);
         await using memory = await pair(sizeBytes, { remoteAccess: 'read-write' });
         const { local, remote } = memory;
         local.bytes.fill(0xee);
@@ -365,10 +370,10 @@ export function describeTransport(name: string, harness: TransportHarness): void
       });
 
       test.each([
-        ['few large', 1, 64 * MIB],
-        ['many small', 2000, 32 * KIB],
+        ['few large', 1, bulkBytes(64)],
+        ['many small', 2000 / shrink, 32 * KIB],
       ])('after the cancel of %s READs nothing writes to their memory', async (_name, count, lengthBytes) => {
-        const sizeBytes = 64 * MIB;
+        const sizeBytes = bulkBytes(64);
         await using memory = await pair(sizeBytes);
         await using probe = await pair(8 * MIB);
         const { local, remote } = memory;
@@ -399,7 +404,7 @@ export function describeTransport(name: string, harness: TransportHarness): void
       });
 
       test('after the cancel of thousands of READs and WRITEs, some of them under way, both memories stay as they are', async () => {
-        const count = 6000;
+        const count = Math.floor(6000 / shrink);
         const lengthBytes = 8 * KIB;
         await using memory = await pair(2 * count * lengthBytes, { remoteAccess: 'read-write' });
         const { local, remote } = memory;
@@ -449,14 +454,14 @@ export function describeTransport(name: string, harness: TransportHarness): void
       });
 
       test('an abort while bytes move ends the batch with its reason', async () => {
-        await using memory = await pair(64 * MIB);
+        await using memory = await pair(bulkBytes(64));
         const { local, remote } = memory;
         const segment = await client.openSegment(server.segmentName);
         const controller = new AbortController();
         const reason = new Error('stop');
         const batch = client.submitTransfer(
           requestsOf(segment, [
-            { opcode: 'read', local: local.address, remote: remote.address, lengthBytes: 64 * MIB },
+            { opcode: 'read', local: local.address, remote: remote.address, lengthBytes: bulkBytes(64) },
           ]),
           { signal: controller.signal },
         );
@@ -466,14 +471,14 @@ export function describeTransport(name: string, harness: TransportHarness): void
       });
 
       test('unregistering local memory cancels the own transfers that use it, also those submitted meanwhile', async () => {
-        await using memory = await pair(32 * MIB);
+        await using memory = await pair(bulkBytes(32));
         const { local, remote } = memory;
         const segment = await client.openSegment(server.segmentName);
         const move = {
           opcode: 'read',
           local: local.address,
           remote: remote.address,
-          lengthBytes: 32 * MIB,
+          lengthBytes: bulkBytes(32),
         } as const;
         const first = client.submitTransfer(requestsOf(segment, [move]));
         const unregistered = client.unregisterLocalMemory(local.address);
@@ -484,19 +489,19 @@ export function describeTransport(name: string, harness: TransportHarness): void
         const third = client.submitTransfer(requestsOf(segment, [move]));
         expect(await outcomeOf(third.done)).toBe(ErrorCode.InvalidArgument);
         expect(firstOtherThan(local.bytes, 0x33)).toBe(-1);
-        await client.registerLocalMemory(local.address, 32 * MIB, '*', { remoteAccess: 'none' });
+        await client.registerLocalMemory(local.address, bulkBytes(32), '*', { remoteAccess: 'none' });
       });
 
       test('close() settles what runs and leaves its memory quiet', async () => {
-        await using memory = await pair(64 * MIB);
+        await using memory = await pair(bulkBytes(64));
         const { remote } = memory;
-        await using target = allocateBytes(64 * MIB);
+        await using target = allocateBytes(bulkBytes(64));
         const reader = await harness.open();
-        await reader.registerLocalMemory(target.address, 64 * MIB, '*', { remoteAccess: 'none' });
+        await reader.registerLocalMemory(target.address, bulkBytes(64), '*', { remoteAccess: 'none' });
         const segment = await reader.openSegment(server.segmentName);
         const batch = reader.submitTransfer(
           requestsOf(segment, [
-            { opcode: 'read', local: target.address, remote: remote.address, lengthBytes: 64 * MIB },
+            { opcode: 'read', local: target.address, remote: remote.address, lengthBytes: bulkBytes(64) },
           ]),
         );
         await eventually('the first bytes', () => (batch.tasks[0]?.transferredBytes ?? 0) > 0, { pollMs: 1 });
@@ -514,14 +519,14 @@ export function describeTransport(name: string, harness: TransportHarness): void
 
       test('a peer that closes in mid-transfer is an error', async () => {
         const source = await harness.open();
-        await using remote = allocateBytes(64 * MIB, 0x11);
-        await using local = allocateBytes(64 * MIB);
-        await source.registerLocalMemory(remote.address, 64 * MIB);
-        await client.registerLocalMemory(local.address, 64 * MIB, '*', { remoteAccess: 'none' });
+        await using remote = allocateBytes(bulkBytes(64), 0x11);
+        await using local = allocateBytes(bulkBytes(64));
+        await source.registerLocalMemory(remote.address, bulkBytes(64));
+        await client.registerLocalMemory(local.address, bulkBytes(64), '*', { remoteAccess: 'none' });
         const segment = await client.openSegment(source.segmentName);
         const batch = client.submitTransfer(
           requestsOf(segment, [
-            { opcode: 'read', local: local.address, remote: remote.address, lengthBytes: 64 * MIB },
+            { opcode: 'read', local: local.address, remote: remote.address, lengthBytes: bulkBytes(64) },
           ]),
         );
         await eventually('the first bytes', () => (batch.tasks[0]?.transferredBytes ?? 0) > 0, { pollMs: 1 });

@@ -1,7 +1,7 @@
 /**
  * The RPC port: answers Mooncake's engines, and ours, when they ask for the segment, notify, or look whether we live.
  *
- *   type 0  handshake of RDMA   answered as an engine of TCP alone does: with nothing in it
+ *   type 0  handshake of RDMA   answered by the RDMA transport; without one as an engine of TCP alone does: with nothing in it
  *   type 1  metadata            the segment's descriptor, `null` before there is one
  *   type 2  notify              `{"name","notify_msg"}`; an empty `notify_msg` in the answer means that nobody took it
  *   type 3  probe               `{"status":"success"}`
@@ -20,6 +20,8 @@ export interface RpcServerOptions {
   readonly logger: Logger;
   /** The descriptor as text; undefined before there is one. */
   readonly describe: () => string | undefined;
+  /** Answers a handshake of RDMA; undefined: with nothing. */
+  readonly answerHandshake?: (body: unknown) => string | undefined;
   /** @returns Whether it was taken. */
   readonly onNotification: (notification: Notification) => boolean;
 }
@@ -112,7 +114,7 @@ export class RpcServer implements AsyncDisposable {
   #answerOf(type: RpcType, body: unknown): string {
     switch (type) {
       case RpcType.Handshake:
-        return EMPTY_HANDSHAKE;
+        return this.#options.answerHandshake?.(body) ?? EMPTY_HANDSHAKE;
       case RpcType.Metadata:
         return this.#options.describe() ?? 'null';
       case RpcType.Notify: {

@@ -33,6 +33,7 @@ export interface CardSources {
 }
 
 const SYSFS = '/sys/class/net';
+const RDMA_SYSFS = '/sys/class/infiniband';
 /** Of `type` in sysfs: Ethernet, and IP over InfiniBand. */
 const CARD_TYPES = ['1', '32'];
 
@@ -49,9 +50,11 @@ export function usableCards(cards: readonly NetworkCard[]): NetworkCard[] {
   return cards.filter(({ unusedBecause }) => unusedBecause === undefined);
 }
 
-/** Names of all interfaces of this machine, those that are down too. */
+/** Names of all interfaces and RDMA devices of this machine, those that are down too. */
 export function cardNames(): string[] {
-  return [...new Set([...Object.keys(os.networkInterfaces()), ...namesIn(SYSFS).filter(isInterface)])];
+  return [
+    ...new Set([...Object.keys(os.networkInterfaces()), ...namesIn(SYSFS).filter(isInterface), ...namesIn(RDMA_SYSFS)]),
+  ];
 }
 
 /** `bonding_masters` is a file between them. */
