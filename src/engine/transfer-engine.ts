@@ -14,7 +14,7 @@ import { EngineTransports } from './engine-transports.ts';
 import { HANDSHAKE_URI, segmentNameOf } from './mooncake/handshake-directory.ts';
 import { type Notification, NotificationInbox, type NotificationListener } from './mooncake/notifications.ts';
 import { probeRpc, type RpcAddress, sendNotification } from './mooncake/rpc-client.ts';
-import { RpcServer } from './mooncake/rpc-server.ts';
+import { RpcServer, type RpcServerOptions } from './mooncake/rpc-server.ts';
 import {
   ANY_LOCATION,
   isKnownLocation,
@@ -162,10 +162,7 @@ export class TransferEngine implements AsyncDisposable {
       const inbox = new NotificationInbox();
       let directory: SegmentRegistry | undefined;
       let rdma: RdmaTransport | undefined;
-      const rpc = await RpcServer.open({
-        bindHost: bindHostFor(host),
-        port: requireInteger('rpcPort', options.rpcPort ?? 0, 0, 65_535),
-        logger,
+      const rpc = await openRpcPort(options, host, {
         describe: () => directory?.describe(),
         answerHandshake: (body) => rdma?.answerHandshake(body),
         onNotification: (notification) => inbox.deliver(notification),
@@ -422,6 +419,15 @@ export class TransferEngine implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+function openRpcPort(
+  { rpcPort = 0, logger = silentLogger }: TransferEngineOptions,
+  host: string,
+  answers: Pick<RpcServerOptions, 'describe' | 'answerHandshake' | 'onNotification'>,
+): Promise<RpcServer> {
+  const port = requireInteger('rpcPort', rpcPort, 0, 65_535);
+  return RpcServer.open({ ...answers, bindHost: bindHostFor(host), port, logger });
 }
 
 function tcpOptionsOf(
