@@ -54,6 +54,8 @@ export interface Config {
   readonly intervalMs: number;
   readonly verify: VerifyAlgorithm | undefined;
   readonly untilStdinEnds: boolean;
+  /** Where a service listens; the host without brackets. */
+  readonly listen: { readonly host: string; readonly port: number };
   readonly peers: number;
   readonly checkpointSizeBytes: number;
 }
@@ -64,6 +66,7 @@ const SHARD_SIZE_DEFAULT = '64MiB';
 const CHECKPOINT_SIZE_DEFAULT = '512MiB';
 /** Room for the header and a few tensors. */
 const CHECKPOINT_SIZE_BYTES_MIN = 65_536;
+const LISTEN_DEFAULT = '127.0.0.1:8080';
 const PEERS_DEFAULT = '4';
 const PEERS_MAX = 16;
 
@@ -112,6 +115,7 @@ export function readConfig(raw: RawOptions, environment: Environment): Config {
     intervalMs: parseDurationMs(text('interval') ?? INTERVAL_DEFAULT, '--interval'),
     verify: map(text('verify'), (value) => readChoice(value, VERIFY_ALGORITHMS, '--verify')),
     untilStdinEnds: isSet('untilStdinEnds'),
+    listen: readListen(text('listen') ?? LISTEN_DEFAULT),
     peers: readPeers(text('peers') ?? PEERS_DEFAULT),
     checkpointSizeBytes: readCheckpointSizeBytes(text('size') ?? CHECKPOINT_SIZE_DEFAULT),
   };
@@ -156,6 +160,13 @@ function readPort(value: string, argument: string): number {
   return port;
 }
 
+function readListen(value: string): Config['listen'] {
+  const { v6, name, port } = /^(?:\[(?<v6>[^[\]]+)\]|(?<name>[^:\s[\]/]+)):(?<port>\d+)$/.exec(value)?.groups ?? {};
+  const host = v6 ?? name;
+  if (host === undefined || port === undefined) throw invalid('--listen', `"${value}" is not host:port`);
+  return { host, port: readPort(port, '--listen') };
+}
+
 function readPeers(value: string): number {
   const peers = Number(value);
   if (!(Number.isInteger(peers) && peers >= 1 && peers <= PEERS_MAX)) {
@@ -164,9 +175,19 @@ function readPeers(value: string): number {
   return peers;
 }
 
-/** JSON itself, or the path of a file that holds it: JSON of a matrix starts with a brace, a path does not. */
+/**
+ * JSON itself, or the path of a file that holds it: JSON of a matrix starts with a brace, a path does not. The event that
+ * `topology --json` prints stands for the matrix in it.
+ */
 function readNicMatrix(value: string): string {
-  return value.trimStart().startsWith('{') ? value : readTextFile(value, '--nic-matrix');
+  const text = value.trimStart().startsWith('{') ? value : readTextFile(value, '--nic-matrix');
+  try {
+    const parsed: unknown = JSON.parse(text);
+    const isEvent = typeof parsed === 'object' && parsed !== null && 'event' in parsed && 'matrix' in parsed;
+    return isEvent && parsed.event === 'topology' ? JSON.stringify(parsed.matrix) : text;
+  } catch {
+    return text; // the store says what is wrong with it
+  }
 }
 
 function readEtcdOptions(environment: Environment): EtcdOptions {

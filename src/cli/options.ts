@@ -36,6 +36,7 @@ export type OptionKey =
   | 'interval'
   | 'verify'
   | 'untilStdinEnds'
+  | 'listen'
   | 'peers'
   | 'size';
 
@@ -154,6 +155,11 @@ export const OPTIONS: Readonly<Record<OptionKey, OptionSpec>> = {
   untilStdinEnds: {
     flags: '--until-stdin-ends',
     summary: 'also stops when standard input ends, so that a program that started this one cannot leave it behind',
+  },
+  listen: {
+    flags: '--listen <host:port>',
+    summary: 'address to serve at; port 0 means any free one',
+    fallback: '127.0.0.1:8080',
   },
   peers: { flags: '--peers <count>', summary: 'how many processes pull at once, 1 to 16', fallback: '4' },
   size: { flags: '--size <size>', summary: 'size of the checkpoint that is made, at least 64KiB', fallback: '512MiB' },

@@ -35,6 +35,7 @@ describe('readConfig', () => {
       watch: false,
       intervalMs: 1_000,
       verify: undefined,
+      listen: { host: '127.0.0.1', port: 8080 },
       peers: 4,
       checkpointSizeBytes: 512 * 1024 ** 2,
     });
@@ -45,6 +46,13 @@ describe('readConfig', () => {
     const config = readConfig({ metadata: 'etcd://b:2' }, environment);
     expect(config).toMatchObject({ metadataUri: 'etcd://b:2', isMetadataGiven: true, maxShardSizeBytes: 1024 ** 2 });
     expect(readConfig({}, environment).metadataUri).toBe('etcd://a:1');
+  });
+
+  test('reads an address to listen at', () => {
+    expect(readConfig({ listen: '[::]:0' }, {}).listen).toEqual({ host: '::', port: 0 });
+    for (const listen of ['8080', 'host', 'host:65536', '::1:80']) {
+      expect(() => readConfig({ listen }, {})).toThrow('--listen');
+    }
   });
 
   test('reads rate limits from flags and variables', () => {

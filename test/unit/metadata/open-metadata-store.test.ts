@@ -39,6 +39,15 @@ describe('openMetadataStore', () => {
     expect(textOf(await again.get('key'))).toBe('x');
   });
 
+  test.each(['http://localhost:8080/metadata', 'https://user:secret@localhost', 'P2PHANDSHAKE'])(
+    'refuses %s with P2P_UNSUPPORTED: a store needs more than it has',
+    async (uri) => {
+      const error: unknown = await openMetadataStore(uri).catch((cause) => cause);
+      expect(error).toMatchObject({ code: ErrorCode.Unsupported });
+      expect(String(error)).not.toContain('secret');
+    },
+  );
+
   test.each([
     '',
     'localhost',
@@ -46,8 +55,8 @@ describe('openMetadataStore', () => {
     'memory://x',
     'local:relative',
     'local:2379',
-    'redis://localhost:6379',
-    'http://localhost:2379',
+    'redis://localhost:port',
+    'redis://user:secret@localhost/database',
     'etcd://',
     'etcd://host:0',
     'etcd://host:99999',
