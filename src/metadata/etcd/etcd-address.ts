@@ -69,7 +69,8 @@ function splitScheme(uri: string): { scheme: 'etcd' | 'etcds' | undefined; rest:
   const end = uri.indexOf('://');
   if (end < 0) return { scheme: undefined, rest: uri };
   const scheme = uri.slice(0, end);
-  if (scheme !== 'etcd' && scheme !== 'etcds') throw malformed('its scheme must be etcd, etcds, redis, rediss, local or memory');
+  if (scheme !== 'etcd' && scheme !== 'etcds')
+    throw malformed('its scheme must be etcd, etcds, redis, rediss, local or memory');
   return { scheme, rest: uri.slice(end + 3) };
 }
 
