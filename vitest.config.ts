@@ -58,11 +58,22 @@ export default defineConfig({
         resolve,
         test: {
           ...shared,
+          name: 'fuzz', // a few rounds at a fixed seed; `npm run fuzz -- --seconds 60` goes on
+          include: ['test/fuzz/**/*.test.ts'],
+          testTimeout: 120_000,
+          maxWorkers: 1,
+          sequence: { groupOrder: 4 },
+        },
+      },
+      {
+        resolve,
+        test: {
+          ...shared,
           name: 'interop', // with real Mooncake engines, which tools/interop-venv installs
           include: ['test/interop/**/*.test.ts'],
           testTimeout: 120_000,
           maxWorkers: 1,
-          sequence: { groupOrder: 4 },
+          sequence: { groupOrder: 5 },
         },
       },
     ],
