@@ -96,7 +96,7 @@ function recordBytes(totalBytes: number, buffers: number): { readonly object: nu
     pieceSizeBytes: choosePieceSizeBytes({ totalSize: totalBytes, maxShardSize: 64 * MIB }),
     digest: { algorithm: 'blake3', root: '0'.repeat(64) },
   });
-  const source = encodeSourceRecord(sourceKey(name, segment), {
+  const source = encodeSourceRecord(sourceKey(name, segment, 'gold'), {
     version: 1,
     generation,
     role: 'gold',
@@ -107,7 +107,7 @@ function recordBytes(totalBytes: number, buffers: number): { readonly object: nu
   });
   return {
     object: object.byteLength + objectKey(name).length,
-    source: source.byteLength + sourceKey(name, segment).length,
+    source: source.byteLength + sourceKey(name, segment, 'gold').length,
   };
 }
 

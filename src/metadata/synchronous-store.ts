@@ -1,11 +1,20 @@
 import { Gate } from '../core/gate.ts';
 import { checkCommit, checkKey, checkLeaseTtl, checkPrefix, parseLeaseId } from './commit-check.ts';
-import type { CallOptions, Condition, Entry, MetadataStore, Watch, WatchOptions, Write } from './metadata-store.ts';
+import type {
+  CallOptions,
+  Condition,
+  Entry,
+  ListOptions,
+  MetadataStore,
+  Watch,
+  WatchOptions,
+  Write,
+} from './metadata-store.ts';
 
 /** The rules of a store that answers at once. Lease ids have been checked to be numbers. */
 export interface SynchronousState {
   get(key: string): Entry | undefined;
-  list(prefix: string): { entries: Entry[]; revision: bigint };
+  list(prefix: string, limit?: number): { entries: Entry[]; revision: bigint };
   commit(conditions: readonly Condition[], writes: readonly Write[]): { succeeded: boolean; revision: bigint };
   grantLease(ttlMs: number): string;
   keepLeaseAlive(leaseId: string): number;
@@ -39,11 +48,11 @@ export abstract class SynchronousStore implements MetadataStore {
 
   list(
     prefix: string,
-    options?: CallOptions & { readonly keysOnly?: boolean },
+    options?: ListOptions,
   ): Promise<{ readonly entries: readonly Entry[]; readonly revision: bigint }> {
     return this.call(options, () => {
       checkPrefix(prefix);
-      const { entries, revision } = this.#state.list(prefix);
+      const { entries, revision } = this.#state.list(prefix, options?.limit);
       if (options?.keysOnly !== true) return { entries, revision };
       return { entries: entries.map((entry) => ({ ...entry, value: new Uint8Array() })), revision };
     });

@@ -119,8 +119,15 @@ export class ObjectDirectory {
    * Deletes this store's own source record of one generation, and the object record when no source is left.
    * Doing it twice, or after the lease has ended, is no error.
    */
-  async withdraw(name: string, generation: string, options: CallOptions = {}): Promise<void> {
-    const key = sourceKey(name, this.#segment);
+  async withdraw(
+    {
+      name,
+      generation,
+      role,
+    }: { readonly name: string; readonly generation: string; readonly role: SourceRecord['role'] },
+    options: CallOptions = {},
+  ): Promise<void> {
+    const key = sourceKey(name, this.#segment, role);
     await this.#retryConflicts(name, options, async () => {
       const entry = await this.#metadata.get(key, options);
       if (entry === undefined) return true;
@@ -133,7 +140,7 @@ export class ObjectDirectory {
   }
 
   async #putBeside({ name, object, source }: Announcement, found: FoundRecord, options: CallOptions): Promise<boolean> {
-    const key = sourceKey(name, this.#segment);
+    const key = sourceKey(name, this.#segment, source.role);
     const value = encodeSourceRecord(key, source);
     const completesRoot = object.digest.root !== undefined && found.record.digest.root === undefined;
     return await this.#leaseKeeper.withLease(async (leaseId) => {
@@ -144,7 +151,7 @@ export class ObjectDirectory {
   }
 
   async #putBoth({ name, object, source }: Announcement, condition: Condition, options: CallOptions): Promise<boolean> {
-    const key = sourceKey(name, this.#segment);
+    const key = sourceKey(name, this.#segment, source.role);
     const value = encodeSourceRecord(key, source);
     const objectPut = this.#putOfObject(name, object);
     return await this.#leaseKeeper.withLease(async (leaseId) => {

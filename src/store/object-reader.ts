@@ -13,6 +13,8 @@ import { decodeObjectRecord, decodeSourceRecord, type ObjectRecord, type SourceR
 
 /** Leftover records that one `list` deletes; the next one deletes more. */
 const LEFTOVERS_MAX = 64;
+/** Sources that are read of an object, where not all are asked for: gold sources come first. */
+const SOURCES_MAX = 64;
 /** Both records are read one after the other; an object replaced in between is read again. */
 const FIND_ATTEMPTS_MAX = 4;
 
@@ -28,7 +30,7 @@ export interface ListedSource {
 
 export interface FoundObject {
   readonly object: ObjectRecord;
-  /** Of the same generation; at least one. */
+  /** Of the same generation; at least one. Of many only some, unless all were asked for. */
   readonly sources: readonly ListedSource[];
 }
 
@@ -42,14 +44,19 @@ export class ObjectReader {
   }
 
   /**
+   * @param options.isWhole - Reads all sources, however many there are.
    * @returns The object and its sources; undefined when none is live.
    * @throws P2P_RECORD_INVALID The object record is not one of ours.
    */
-  async find(name: string, options: CallOptions = {}): Promise<FoundObject | undefined> {
+  async find(
+    name: string,
+    { isWhole = false, ...options }: CallOptions & { readonly isWhole?: boolean } = {},
+  ): Promise<FoundObject | undefined> {
     for (let attempt = 0; attempt < FIND_ATTEMPTS_MAX; attempt++) {
       const found = await this.getObject(name, options);
       if (found === undefined) return undefined;
-      const { entries } = await this.#metadata.list(sourcesOfPrefix(name), options);
+      const limit = isWhole || attempt > 0 ? {} : { limit: SOURCES_MAX };
+      const { entries } = await this.#metadata.list(sourcesOfPrefix(name), { ...options, ...limit });
       const { record: object } = found;
       const sources = this.readSources(entries).filter(({ source }) => source.generation === object.generation);
       if (sources.length > 0) return { object, sources };
@@ -102,7 +109,7 @@ export class ObjectReader {
 
   /** @returns false when somebody else changed the object or serves it: read again. */
   async deleteIfUnserved(name: string, options: CallOptions = {}): Promise<boolean> {
-    const { entries } = await this.#metadata.list(sourcesOfPrefix(name), { ...options, keysOnly: true });
+    const { entries } = await this.#metadata.list(sourcesOfPrefix(name), { ...options, keysOnly: true, limit: 1 });
     if (entries.length > 0) return true;
     const entry = await this.#metadata.get(objectKey(name), options);
     return entry === undefined || (await this.#deleteLeftover(entry));

@@ -1,15 +1,25 @@
 /**
  * Where the records of an object lie in the metadata store:
  *
- *     p2pstore/v1/objects/<name>/             one object record
- *     p2pstore/v1/sources/<name>/<segment>    one source record a store
+ *     p2pstore/v1/objects/<name>/                     one object record
+ *     p2pstore/v1/sources/<name>/<place>/<segment>    one source record a store
+ *
+ * `<place>` is `-` for a gold source; for a replica it is {@link ARC_DIGITS} binary digits, a hash of its segment's name. So gold
+ * sources can be listed by themselves, and a range of keys holds a part of the replicas that is as large as wanted and as
+ * good as chosen by chance.
  *
  * `<name>` is escaped like a JSON pointer (RFC 6901): `~` becomes `~0` and `/` becomes `~1`. So the closing `/` ends
  * the name, no object's keys are a prefix of another's, and because the escaping goes character by character the
  * escaped prefix of a name is a prefix of the escaped name: `list` needs one range request. It also keeps keys readable,
  * and grows a name to twice its bytes at most, where percent-encoding may triple them.
  */
+import { createHash } from 'node:crypto';
 
+/** Binary digits of a place: enough to cut 130,000 replicas into parts of 128. */
+export const ARC_DIGITS = 10;
+
+const GOLD_PLACE = '-';
+const PLACE = new RegExp(`^(?:${GOLD_PLACE}|[01]{${ARC_DIGITS}})$`);
 const OBJECTS = 'p2pstore/v1/objects/';
 const SOURCES = 'p2pstore/v1/sources/';
 
@@ -42,8 +52,24 @@ export function sourcesOfPrefix(name: string): string {
   return `${SOURCES}${escapeText(name)}/`;
 }
 
-export function sourceKey(name: string, segment: string): string {
-  return sourcesOfPrefix(name) + escapeText(segment);
+/** Of the gold source records of this name. */
+export function goldsPrefix(name: string): string {
+  return `${sourcesOfPrefix(name)}${GOLD_PLACE}/`;
+}
+
+/** Of the replica source records of this name whose places start with these binary digits; at least one. */
+export function arcPrefix(name: string, arc: string): string {
+  return sourcesOfPrefix(name) + arc;
+}
+
+export function sourceKey(name: string, segment: string, role: 'gold' | 'replica'): string {
+  const place = role === 'gold' ? GOLD_PLACE : placeOf(segment);
+  return `${sourcesOfPrefix(name)}${place}/${escapeText(segment)}`;
+}
+
+function placeOf(segment: string): string {
+  const bits = createHash('sha256').update(segment).digest().readUInt32BE(0) >>> (32 - ARC_DIGITS);
+  return bits.toString(2).padStart(ARC_DIGITS, '0');
 }
 
 /** @returns The name of the object record's key; undefined for a key that is none. */
@@ -52,12 +78,20 @@ export function parseObjectKey(key: string): string | undefined {
   return parseEscaped(key.slice(OBJECTS.length, -1));
 }
 
-/** @returns Name and segment of the source record's key; undefined for a key that is none. */
-export function parseSourceKey(key: string): { readonly name: string; readonly segment: string } | undefined {
+export interface SourceKey {
+  readonly name: string;
+  readonly segment: string;
+  readonly role: 'gold' | 'replica';
+  /** Of a replica, in binary digits. */
+  readonly place: string;
+}
+
+/** @returns What the key of a source record says; undefined for a key that is none. */
+export function parseSourceKey(key: string): SourceKey | undefined {
   if (!key.startsWith(SOURCES)) return undefined;
-  const parts = key.slice(SOURCES.length).split('/');
-  const name = parseEscaped(parts[0] ?? '');
-  const segment = parseEscaped(parts[1] ?? '');
-  if (parts.length !== 2 || name === undefined || segment === undefined) return undefined;
-  return { name, segment };
+  const [escapedName = '', place = '', escapedSegment = '', ...rest] = key.slice(SOURCES.length).split('/');
+  const name = parseEscaped(escapedName);
+  const segment = parseEscaped(escapedSegment);
+  if (name === undefined || segment === undefined || !PLACE.test(place) || rest.length > 0) return undefined;
+  return { name, segment, role: place === GOLD_PLACE ? 'gold' : 'replica', place };
 }

@@ -76,7 +76,7 @@ export class RecordSync {
   async remove(local: LocalObject, after: Promise<unknown> = Promise.resolve()): Promise<void> {
     const withdraw = async (): Promise<void> => {
       if (!this.#removals.has(local)) return; // settled meanwhile
-      await this.#directory.withdraw(local.name, local.record.generation);
+      await this.#directory.withdraw(own(local));
       this.#removals.delete(local);
     };
     const removal = Promise.allSettled([after, this.#writes.get(local)]).then(withdraw);
@@ -99,7 +99,7 @@ export class RecordSync {
       if (local.name !== name) continue;
       await abortable(Promise.allSettled([removal]), options.signal);
       if (!this.#removals.has(local)) continue;
-      await this.#directory.withdraw(name, local.record.generation, options);
+      await this.#directory.withdraw(own(local), options);
       this.#removals.delete(local);
     }
   }
@@ -155,4 +155,13 @@ export class RecordSync {
       .finally(() => this.#retries.delete(retry));
     this.#retries.add(retry);
   }
+}
+
+/** What tells the records of one object of this store from all others. */
+function own({ name, role, record: { generation } }: LocalObject): {
+  readonly name: string;
+  readonly role: LocalObject['role'];
+  readonly generation: string;
+} {
+  return { name, role, generation };
 }

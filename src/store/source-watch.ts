@@ -1,8 +1,9 @@
-import type { CallOptions, Entry, MetadataStore, Watch, WatchEvent } from '../metadata/metadata-store.ts';
+import type { CallOptions, Entry, MetadataStore, WatchEvent } from '../metadata/metadata-store.ts';
 import type { SourceFeed, SourceInfo } from '../swarm/source-feed.ts';
 import type { ObjectReader } from './object-reader.ts';
-import { objectKey, parseSourceKey, sourcesOfPrefix } from './record-keys.ts';
+import { objectKey, parseSourceKey } from './record-keys.ts';
 import type { SourceRecord } from './records.ts';
+import { SourceArc } from './source-arc.ts';
 
 export interface SourceWatchOptions extends CallOptions {
   readonly metadata: MetadataStore;
@@ -11,6 +12,8 @@ export interface SourceWatchOptions extends CallOptions {
   readonly generation: string;
   /** This store, which is no source to itself. */
   readonly ownSegment: string;
+  /** Looks at all sources, however many; by default at enough of them, see {@link SourceArc}. */
+  readonly isWhole?: boolean;
   /** Another object took the name. Called once at most. */
   readonly onSuperseded: () => void;
 }
@@ -26,11 +29,9 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
   readonly #options: SourceWatchOptions;
   readonly #sources = new Map<string, SourceInfo>();
   readonly #listeners = new Set<() => void>();
-  readonly #olderGenerations = new Set<string>();
-  #isListed = false;
   #isSuperseded = false;
   #digestRoot: string | undefined;
-  readonly #watches: Watch[] = [];
+  readonly #watches: AsyncDisposable[] = [];
 
   private constructor(options: SourceWatchOptions) {
     this.#options = options;
@@ -64,7 +65,7 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
 
   async close(): Promise<void> {
     this.#listeners.clear();
-    await Promise.all(this.#watches.map((watch) => watch.close()));
+    await Promise.all(this.#watches.map((watch) => watch[Symbol.asyncDispose]()));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -72,17 +73,16 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
   }
 
   async #watchSources(): Promise<void> {
-    const { metadata, name, signal } = this.#options;
-    const prefix = sourcesOfPrefix(name);
-    const listed = await metadata.list(prefix, { ...(signal && { signal }) });
-    for (const entry of listed.entries) this.#put(entry);
-    this.#isListed = true;
-    const watch = await metadata.watch(prefix, {
-      fromRevision: listed.revision + 1n,
+    const { metadata, name, isWhole = false, signal } = this.#options;
+    const arc = await SourceArc.open({
+      metadata,
+      name,
+      isWhole,
+      signal,
+      onListed: (entries) => this.#relist(entries),
       onEvents: (events) => this.#apply(events),
-      onReset: (entries) => this.#reset(entries),
     });
-    this.#watches.push(watch);
+    this.#watches.push(arc);
   }
 
   async #watchObject(): Promise<void> {
@@ -100,44 +100,41 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
   #readObject(entries: readonly Entry[]): void {
     for (const { object } of this.#options.reader.readObjects(entries)) {
       if (object.generation === this.#options.generation) this.#digestRoot = object.digest.root;
-      else this.#noteGeneration(object.generation);
+      else this.#noteReplaced();
     }
   }
 
-  #put(entry: Entry): void {
+  #put(entry: Entry): 'ours' | 'replaced' | undefined {
     const [listing] = this.#options.reader.readSources([entry]);
-    if (listing === undefined || listing.segment === this.#options.ownSegment) return;
+    if (listing === undefined || listing.segment === this.#options.ownSegment) return undefined;
     const { segment, source } = listing;
     if (source.generation === this.#options.generation) {
       this.#sources.set(segment, sourceInfo(segment, source));
-      return;
+      return 'ours';
     }
     this.#sources.delete(segment);
-    if (!this.#isListed) this.#olderGenerations.add(source.generation);
-    else this.#noteGeneration(source.generation);
+    return 'replaced';
   }
 
   #apply(events: readonly WatchEvent[]): void {
     for (const event of events) {
       const segment = parseSourceKey(event.kind === 'put' ? event.entry.key : event.key)?.segment;
-      if (event.kind === 'put') this.#put(event.entry);
-      else if (segment !== undefined) this.#sources.delete(segment);
+      if (event.kind === 'put' && this.#put(event.entry) === 'replaced') this.#noteReplaced();
+      if (event.kind === 'delete' && segment !== undefined) this.#sources.delete(segment);
     }
     this.#notify();
   }
 
-  #reset(entries: readonly Entry[]): void {
+  /** A source of another generation that is listed may be a leftover of an older one: the object record tells which is ours. */
+  #relist(entries: readonly Entry[]): void {
     this.#sources.clear();
     for (const entry of entries) this.#put(entry);
     this.#notify();
   }
 
-  /**
-   * A source is only ever put beside the object of its generation, so one of another generation says that the object
-   * was replaced, unless it was there before.
-   */
-  #noteGeneration(generation: string): void {
-    if (this.#isSuperseded || this.#olderGenerations.has(generation)) return;
+  /** The object record, or a source that is put now, is of another generation: it is only ever put beside the object of its own. */
+  #noteReplaced(): void {
+    if (this.#isSuperseded) return;
     this.#isSuperseded = true;
     this.#options.onSuperseded();
   }

@@ -56,6 +56,7 @@ async function* watchGeneration(
     name,
     generation: object.generation,
     ownSegment: '', // also this store's own sources are of interest
+    isWhole: true,
     onSuperseded: () => {
       isSuperseded = true;
     },

@@ -89,7 +89,7 @@ export function listingsOf(sources: readonly SourceListing[]): SourceListing[] {
 }
 
 export async function readSources(parts: StatusParts, name: string, signal: AbortSignal): Promise<SourceListing[]> {
-  const found = await parts.reader.find(name, { signal });
+  const found = await parts.reader.find(name, { signal, isWhole: true });
   const ours = found === undefined ? [] : listingsOfRecords(found);
   if (found !== undefined && found.object.origin === undefined) return ours;
   const theirs = (await parts.payloads?.find(name, { signal }))?.copies ?? [];
@@ -99,7 +99,7 @@ export async function readSources(parts: StatusParts, name: string, signal: Abor
 
 /** @throws P2P_OBJECT_NOT_FOUND */
 export async function findForStatus(parts: StatusParts, name: string, signal: AbortSignal): Promise<FoundObject> {
-  const found = await parts.reader.find(name, { signal });
+  const found = await parts.reader.find(name, { signal, isWhole: true });
   if (found !== undefined) return found;
   const isTheirs = (await parts.payloads?.find(name, { signal })) !== undefined;
   const state = isTheirs ? 'only Mooncake stores have it, which tell none' : 'no live store has it';

@@ -73,6 +73,19 @@ export function describeMetadataStore(name: string, start: () => Promise<Metadat
         expect(entries[0]?.value).toHaveLength(0);
       });
 
+      test('list() with a limit gives the first ones', async () => {
+        const scope = newScope();
+        const keys = ['a', 'b', 'c'].map((key) => scope + key);
+        await store.commit(
+          [],
+          keys.map((key) => put(key, 'value')),
+        );
+        const listed = async (limit: number) => (await store.list(scope, { limit })).entries.map(({ key }) => key);
+        expect(await listed(2)).toEqual(keys.slice(0, 2));
+        expect(await listed(3)).toEqual(keys);
+        expect(await listed(4)).toEqual(keys);
+      });
+
       test('list() returns thousands of keys once each', async () => {
         const scope = newScope();
         const keys = Array.from({ length: 2500 }, (_, index) => `${scope}${index.toString().padStart(5, '0')}`);
@@ -84,6 +97,7 @@ export function describeMetadataStore(name: string, start: () => Promise<Metadat
         }
         const { entries } = await store.list(scope);
         expect(entries.map(({ key }) => key)).toEqual(keys);
+        expect((await store.list(scope, { limit: 1500 })).entries.map(({ key }) => key)).toEqual(keys.slice(0, 1500));
       });
     });
 

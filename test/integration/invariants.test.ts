@@ -374,8 +374,8 @@ describe('10. One writer cannot hurt many', () => {
         [],
         [
           { kind: 'put', key: objectKey(`bad${index}`), value },
-          { kind: 'put', key: sourceKey(`bad${index}`, 'E'), value },
-          { kind: 'put', key: sourceKey('x', `E${index}`), value },
+          { kind: 'put', key: sourceKey(`bad${index}`, 'E', 'gold'), value },
+          { kind: 'put', key: sourceKey('x', `E${index}`, 'replica'), value },
           { kind: 'put', key: `mooncake/ram/E${index}`, value },
         ],
       );

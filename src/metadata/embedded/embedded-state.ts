@@ -56,11 +56,12 @@ export class EmbeddedState implements SynchronousState {
     });
   }
 
-  list(prefix: string): { entries: Entry[]; revision: bigint } {
+  list(prefix: string, limit: number = Number.POSITIVE_INFINITY): { entries: Entry[]; revision: bigint } {
     return this.#environment.read(() => {
       const ended = new Set(this.#endedLeases());
       const entries: Entry[] = [];
       for (const { key, value } of this.#environment.entries.getRange(rangeOf(Buffer.from(prefix)))) {
+        if (entries.length === limit) break;
         const entry = decodeEntry(value);
         if (!ended.has(entry.leaseId))
           entries.push({ key: key.toString(), value: entry.value, revision: entry.revision });

@@ -9,7 +9,16 @@ import {
   parseLeaseId,
   recordTooLarge,
 } from '../commit-check.ts';
-import type { CallOptions, Condition, Entry, MetadataStore, Watch, WatchOptions, Write } from '../metadata-store.ts';
+import type {
+  CallOptions,
+  Condition,
+  Entry,
+  ListOptions,
+  MetadataStore,
+  Watch,
+  WatchOptions,
+  Write,
+} from '../metadata-store.ts';
 import type { EtcdAddress } from './etcd-address.ts';
 import { closedError, type EtcdAttempt, EtcdChannel, type EtcdEndpoint, OPEN_MS } from './etcd-channel.ts';
 import { classifyFailure, unavailableError } from './etcd-errors.ts';
@@ -74,7 +83,7 @@ export class EtcdMetadataStore implements MetadataStore {
 
   async list(
     prefix: string,
-    options?: CallOptions & { readonly keysOnly?: boolean },
+    options?: ListOptions,
   ): Promise<{ readonly entries: readonly Entry[]; readonly revision: bigint }> {
     checkPrefix(prefix);
     for (let tries = 1; ; tries += 1) {
@@ -166,22 +175,21 @@ export class EtcdMetadataStore implements MetadataStore {
     await Promise.allSettled(this.#inflight);
   }
 
-  async #listOnce(
-    prefix: string,
-    options: (CallOptions & { readonly keysOnly?: boolean }) | undefined,
-  ): Promise<{ entries: Entry[]; revision: bigint }> {
+  async #listOnce(prefix: string, options: ListOptions | undefined): Promise<{ entries: Entry[]; revision: bigint }> {
     const range = toRange(prefix);
+    const wanted = options?.limit ?? Number.POSITIVE_INFINITY;
     const entries: Entry[] = [];
     let revision = 0n;
     for (let start = range.key; ; ) {
-      const page = { key: start, rangeEnd: range.rangeEnd, limit: BigInt(PAGE_KEYS), revision };
+      const limit = Math.min(PAGE_KEYS, wanted - entries.length);
+      const page = { key: start, rangeEnd: range.rangeEnd, limit: BigInt(limit), revision };
       const response = await this.#call(options, (endpoint, attempt) =>
         endpoint.kv.range({ ...page, keysOnly: options?.keysOnly ?? false }, attempt.options),
       );
       if (revision === 0n) revision = response.header?.revision ?? 0n;
       entries.push(...response.kvs.map(toEntry));
       const last = response.kvs.at(-1);
-      if (!response.more || last === undefined) return { entries, revision };
+      if (!response.more || last === undefined || entries.length >= wanted) return { entries, revision };
       start = Buffer.concat([last.key, Buffer.of(0)]);
     }
   }

@@ -44,11 +44,11 @@ export class MemoryState implements SynchronousState {
     return stored && copyEntry(stored);
   }
 
-  list(prefix: string): { entries: Entry[]; revision: bigint } {
+  list(prefix: string, limit?: number): { entries: Entry[]; revision: bigint } {
     this.#expireLeases();
-    const entries = [...this.#entries.values()].filter((entry) => entry.key.startsWith(prefix)).map(copyEntry);
-    entries.sort((left, right) => compareKeys(left.key, right.key));
-    return { entries, revision: this.#revision };
+    const found = [...this.#entries.values()].filter((entry) => entry.key.startsWith(prefix));
+    found.sort((left, right) => compareKeys(left.key, right.key));
+    return { entries: found.slice(0, limit).map(copyEntry), revision: this.#revision };
   }
 
   commit(conditions: readonly Condition[], writes: readonly Write[]): { succeeded: boolean; revision: bigint } {

@@ -100,7 +100,7 @@ describe('announce', () => {
     await a.directory.announce(announcement('1'));
     await b.directory.putSource(announcement('1', 'replica'));
     await c.directory.announce(announcement('2'), { force: true });
-    expect(await keys()).toEqual([objectKey('a/b'), sourceKey('a/b', 'C')]);
+    expect(await keys()).toEqual([objectKey('a/b'), sourceKey('a/b', 'C', 'gold')]);
     expect(await liveGeneration()).toBe('2');
   });
 
@@ -155,12 +155,14 @@ describe('putSource', () => {
   });
 });
 
+const gold = { name: 'a/b', generation: '1', role: 'gold' } as const;
+
 describe('withdraw', () => {
   test('of the last source deletes the object', async () => {
     const { directory } = await openWriter('A');
     await directory.announce(announcement('1'));
-    await directory.withdraw('a/b', '1');
-    await directory.withdraw('a/b', '1');
+    await directory.withdraw(gold);
+    await directory.withdraw(gold);
     expect(await keys()).toEqual([]);
   });
 
@@ -168,15 +170,15 @@ describe('withdraw', () => {
     const [a, b] = [await openWriter('A'), await openWriter('B')];
     await a.directory.announce(announcement('1'));
     await b.directory.putSource(announcement('1', 'replica'));
-    await a.directory.withdraw('a/b', '1');
+    await a.directory.withdraw(gold);
     expect((await reader.find('a/b'))?.sources.map(({ segment }) => segment)).toEqual(['B']);
   });
 
   test("touches nothing of another generation, nor another store's gold", async () => {
     const [a, b] = [await openWriter('A'), await openWriter('B')];
     await b.directory.announce(announcement('2'));
-    await a.directory.withdraw('a/b', '1');
-    await b.directory.withdraw('a/b', '1');
+    await a.directory.withdraw(gold);
+    await b.directory.withdraw(gold);
     expect(await liveGeneration()).toBe('2');
   });
 
@@ -184,7 +186,10 @@ describe('withdraw', () => {
     const writers = await Promise.all(['A', 'B', 'C', 'D'].map(openWriter));
     await writers[0]?.directory.announce(announcement('1'));
     for (const { directory } of writers.slice(1)) await directory.putSource(announcement('1', 'replica'));
-    await Promise.all(writers.map(({ directory }) => directory.withdraw('a/b', '1')));
+    const roles = ['gold', 'replica', 'replica', 'replica'] as const;
+    await Promise.all(
+      writers.map(({ directory }, at) => directory.withdraw({ ...gold, role: roles[at] ?? 'replica' })),
+    );
     expect(await keys()).toEqual([]);
   });
 });
@@ -214,7 +219,7 @@ describe('relist', () => {
     const [a, b] = [await openWriter('A'), await openWriter('B')];
     await b.directory.announce(announcement('2'));
     expect(await a.directory.relist(announcement('1'))).toBe('superseded');
-    expect(await keys()).toEqual([objectKey('a/b'), sourceKey('a/b', 'B')]);
+    expect(await keys()).toEqual([objectKey('a/b'), sourceKey('a/b', 'B', 'gold')]);
   });
 });
 
@@ -244,8 +249,8 @@ describe('ObjectReader', () => {
     const bad = Buffer.from('{"version":1,"generation":7}');
     const put = (key: string): Promise<unknown> => metadata.commit([], [{ kind: 'put', key, value: bad }]);
     await put(objectKey('bad'));
-    await put(sourceKey('bad', 'B'));
-    await put(sourceKey('good', 'B'));
+    await put(sourceKey('bad', 'B', 'gold'));
+    await put(sourceKey('good', 'B', 'gold'));
     expect((await reader.list('')).map(({ name }) => name)).toEqual(['good']);
     expect((await reader.find('good'))?.sources.map(({ segment }) => segment)).toEqual(['A']);
     await expect(reader.find('bad')).rejects.toMatchObject({ code: ErrorCode.RecordInvalid });

@@ -17,12 +17,14 @@ const name = fc.oneof(
   fc.string({ unit: fc.constantFrom('/', '~', '0', '1', 'a', '%', '.'), minLength: 1, maxLength: 8 }),
 );
 
+const role = fc.constantFrom('gold', 'replica');
+
 describe('record keys', () => {
   test('lead back to name and segment', () => {
     fc.assert(
-      fc.property(name, name, (object, segment) => {
+      fc.property(name, name, role, (object, segment, as) => {
         expect(parseObjectKey(objectKey(object))).toBe(object);
-        expect(parseSourceKey(sourceKey(object, segment))).toEqual({ name: object, segment });
+        expect(parseSourceKey(sourceKey(object, segment, as))).toMatchObject({ name: object, segment, role: as });
       }),
     );
   });
@@ -31,8 +33,8 @@ describe('record keys', () => {
     fc.assert(
       fc.property(name, name, name, name, (a, b, segmentA, segmentB) => {
         fc.pre(a !== b);
-        const keysOfA = [objectKey(a), sourcesOfPrefix(a), sourceKey(a, segmentA)];
-        const keysOfB = [objectKey(b), sourcesOfPrefix(b), sourceKey(b, segmentB)];
+        const keysOfA = [objectKey(a), sourcesOfPrefix(a), sourceKey(a, segmentA, 'gold')];
+        const keysOfB = [objectKey(b), sourcesOfPrefix(b), sourceKey(b, segmentB, 'replica')];
         for (const key of keysOfB) expect(keysOfA.some((other) => key.startsWith(other))).toBe(false);
       }),
     );
@@ -44,14 +46,14 @@ describe('record keys', () => {
         const characters = Array.from(object);
         for (const prefix of [other, characters.slice(0, cut).join('')]) {
           expect(objectKey(object).startsWith(objectsPrefix(prefix))).toBe(object.startsWith(prefix));
-          expect(sourceKey(object, 's').startsWith(sourcesPrefix(prefix))).toBe(object.startsWith(prefix));
+          expect(sourceKey(object, 's', 'gold').startsWith(sourcesPrefix(prefix))).toBe(object.startsWith(prefix));
         }
       }),
     );
   });
 
   test('the longest key is one that every metadata store takes', () => {
-    const key = sourceKey('/'.repeat(NAME_MAX_BYTES), '/'.repeat(SEGMENT_NAME_MAX_BYTES));
+    const key = sourceKey('/'.repeat(NAME_MAX_BYTES), '/'.repeat(SEGMENT_NAME_MAX_BYTES), 'replica');
     expect(Buffer.byteLength(key)).toBeLessThanOrEqual(1_536);
   });
 
@@ -65,10 +67,13 @@ describe('record keys', () => {
     expect(parseObjectKey(key)).toBeUndefined();
   });
 
-  test.each(['p2pstore/v1/sources/a', 'p2pstore/v1/sources/a/', 'p2pstore/v1/sources//s', 'p2pstore/v1/sources/a/b/c'])(
-    'parseSourceKey answers undefined for %j',
-    (key) => {
-      expect(parseSourceKey(key)).toBeUndefined();
-    },
-  );
+  test.each([
+    'p2pstore/v1/sources/a',
+    'p2pstore/v1/sources/a/-/',
+    'p2pstore/v1/sources//-/s',
+    'p2pstore/v1/sources/a/0101/s',
+    'p2pstore/v1/sources/a/-/s/c',
+  ])('parseSourceKey answers undefined for %j', (key) => {
+    expect(parseSourceKey(key)).toBeUndefined();
+  });
 });

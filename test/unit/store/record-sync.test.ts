@@ -22,7 +22,8 @@ function fakeDirectory() {
       await act(`put ${name}`);
       return state.isTaken ? 'superseded' : 'listed';
     },
-    withdraw: (name: string, generation: string) => act(`delete ${name} ${generation}`),
+    withdraw: ({ name, generation }: { readonly name: string; readonly generation: string }) =>
+      act(`delete ${name} ${generation}`),
   };
   return { calls, state, directory: directory as unknown as ObjectDirectory };
 }
