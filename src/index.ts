@@ -5,6 +5,8 @@ export type { NicPriorityMatrix } from './engine/nic-priority-matrix.ts';
 export type { PathState } from './engine/paths/path-health.ts';
 export type { PathStatus } from './engine/paths/path-status.ts';
 export type { Segment } from './engine/segment.ts';
+export type { NetworkCard } from './engine/topology/network-cards.ts';
+export { type RdmaDevice, readTopology, type Topology } from './engine/topology/topology.ts';
 export type {
   Batch,
   LocalRange,

@@ -5,6 +5,7 @@ import { listCommand } from './commands/list.ts';
 import { metadataServerCommand } from './commands/metadata-server.ts';
 import { publishCommand } from './commands/publish.ts';
 import { statusCommand } from './commands/status.ts';
+import { topologyCommand } from './commands/topology.ts';
 
 /** Every command, in the order of `--help`. */
 export const COMMANDS: readonly Command[] = [
@@ -13,5 +14,6 @@ export const COMMANDS: readonly Command[] = [
   getCommand,
   listCommand,
   statusCommand,
+  topologyCommand,
   metadataServerCommand,
 ];

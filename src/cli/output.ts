@@ -29,6 +29,7 @@ export interface OutputEvent {
     | 'object'
     | 'source'
     | 'status'
+    | 'topology'
     | 'error';
   readonly name?: string;
   readonly bytes?: number;

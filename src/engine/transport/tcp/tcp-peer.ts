@@ -212,6 +212,7 @@ export class TcpPeer {
     }
     path.isProbing = false;
     path.health.onProven(performance.now());
+    path.meter.recover();
     connection.isOpen = true;
     this.#paths.refresh();
     this.#context.onPathChanged(path, this);

@@ -36,6 +36,20 @@ describe('SpeedMeter', () => {
     expect(meter.bytesPerSecond).toBe(before);
   });
 
+  test('gives a path that was slow another chance, after a rest or when it is back', () => {
+    const meter = new SpeedMeter();
+    feed(meter, 20, 5_000_000);
+    feed(meter, 20, 0, 2000);
+    const slow = meter.bytesPerSecond;
+    expect(slow).toBeLessThan(1_000_000);
+    meter.tick(4100, false);
+    for (let tick = 0; tick < 40; tick++) meter.tick(4200 + tick * 100, false);
+    expect(meter.bytesPerSecond).toBeGreaterThan(30_000_000);
+    feed(meter, 20, 0, 9000);
+    meter.recover();
+    expect(meter.bytesPerSecond).toBeGreaterThan(30_000_000);
+  });
+
   test('never falls to 0', () => {
     const meter = new SpeedMeter();
     feed(meter, 200, 0);
