@@ -4,6 +4,7 @@
  */
 import { ip, run, tc } from '../lab/commands.ts';
 import { namespaceName } from '../lab/names.ts';
+import { CONGESTION_CONTROL } from '../lab/network.ts';
 import { tearDown, tearDownStale } from '../lab/teardown.ts';
 
 export type HostName = 'left' | 'right';
@@ -27,6 +28,7 @@ const LUMP_BYTES = 16_384;
 const BURST_BYTES = 8 * LUMP_BYTES;
 const QUEUE_MS = 25;
 const SETTINGS = [
+  `net.ipv4.tcp_congestion_control=${CONGESTION_CONTROL}`,
   'net.ipv4.conf.all.arp_ignore=1',
   'net.ipv4.conf.all.arp_announce=2',
   'net.ipv4.conf.all.rp_filter=0',
