@@ -75,3 +75,11 @@ export const CAPTURED_HANDSHAKE = {
     3a31363739312c227463705f70726f746f5f76657273696f6e223a322c2274696d657374616d70223a22323032362d31
     312d32322031363a32363a31372e343336393035227d0a`,
 } as const;
+
+/** Segment descriptor and location as a real engine, built with Redis, left them there. */
+export const CAPTURED_REDIS_RECORDS = {
+  name: 'srv:1',
+  descriptor:
+    '{"buffers":[{"addr":140676555325440,"length":65536,"name":"srv:1"}],"name":"srv:1","protocol":"tcp","tcp_data_port":15204,"tcp_proto_version":2,"timestamp":"2026-11-22 17:11:29.432282"}\n',
+  location: '{"ip_or_host_name":"127.0.0.1","rpc_port":16861}\n',
+} as const;

@@ -5,19 +5,22 @@ import { P2PStore } from '../../../src/store/p2p-store.ts';
 import { type EtcdCluster, startEtcd } from '../../support/etcd.ts';
 import { eventually } from '../../support/eventually.ts';
 import { startPublisher } from '../../support/publisher.ts';
+import { type RedisServer, startRedis } from '../../support/redis.ts';
 import { makeTemporaryFolder, type TemporaryFolder } from '../../support/temporary-folder.ts';
 import { expectSameBytes, fillBytes, freshMemoryUri, MIB, SHARD, TestStores } from '../../support/test-store.ts';
 
 let etcd: EtcdCluster;
+let redis: RedisServer;
 let folder: TemporaryFolder;
 
 beforeAll(async () => {
-  etcd = await startEtcd();
+  [etcd, redis] = await Promise.all([startEtcd(), startRedis()]);
   folder = await makeTemporaryFolder();
 });
 
 afterAll(async () => {
   await etcd[Symbol.asyncDispose]();
+  await redis[Symbol.asyncDispose]();
   await folder[Symbol.asyncDispose]();
 });
 
@@ -27,6 +30,7 @@ describe.each([
   ['memory:', () => freshMemoryUri()],
   ['local:', () => `local:${folder.file('metadata')}`],
   ['etcd:', () => etcd.uri],
+  ['redis:', () => redis.uri],
 ])('P2PStore over %s', (_kind, uri) => {
   test('brings the bytes from one store to others, which serve them on', async () => {
     await using stores = new TestStores(uri());

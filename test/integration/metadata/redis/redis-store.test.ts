@@ -3,7 +3,8 @@ import { ErrorCode } from '../../../../src/core/errors.ts';
 import type { MetadataStore } from '../../../../src/metadata/metadata-store.ts';
 import { openMetadataStore } from '../../../../src/metadata/open-metadata-store.ts';
 import { describeMetadataStore, put, textOf } from '../../../contract/metadata-store.ts';
-import { outcomeOf } from '../../../support/engines.ts';
+import { CAPTURED_REDIS_RECORDS } from '../../../support/captured-frames.ts';
+import { openEngine, outcomeOf } from '../../../support/engines.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { type RedisServer, startRedis } from '../../../support/redis.ts';
 import { WatchRecorder } from '../../../support/watch-recorder.ts';
@@ -69,6 +70,22 @@ describe('RedisMetadataStore beside other programs', () => {
       async () => (await lonely.command('EXISTS', 'mooncake/ram/dying')) === ':0\r\n',
     );
     await lonely[Symbol.asyncDispose]();
+  });
+
+  test('an engine finds what a real engine left there', async () => {
+    const { name, descriptor, location } = CAPTURED_REDIS_RECORDS;
+    await server.command('SET', `mooncake/ram/${name}`, descriptor);
+    await server.command('SET', `mooncake/rpc_meta/${name}`, location);
+    await using engine = await openEngine({ metadata: server.uri });
+    expect(await engine.openSegment(name)).toMatchObject({
+      host: '127.0.0.1',
+      port: 15_204,
+      rpcPort: 16_861,
+      buffers: [{ address: 140_676_555_325_440, lengthBytes: 65_536 }],
+    });
+    // And others find ours, by a plain GET.
+    const ours = await server.command('GET', `mooncake/ram/${engine.segmentName}`);
+    expect(ours).toContain(`"tcp_data_port":${engine.dataPort},"tcp_proto_version":2`);
   });
 
   test('refuses keys of its own records', async () => {
