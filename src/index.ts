@@ -1,6 +1,7 @@
 /** The public API of the package. */
 export type { Clock } from './core/clock.ts';
 export { ErrorCode, type ErrorContext, isP2PStoreError, P2PStoreError } from './core/errors.ts';
+export type { Notification, NotificationListener } from './engine/mooncake/notifications.ts';
 export type { NicPriorityMatrix } from './engine/nic-priority-matrix.ts';
 export type { PathState } from './engine/paths/path-health.ts';
 export type { PathStatus } from './engine/paths/path-status.ts';
