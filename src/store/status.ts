@@ -69,7 +69,7 @@ export interface ObjectStatus extends PayloadInfo {
 export interface StatusParts {
   readonly reader: Pick<StoreParts['reader'], 'find'>;
   /** Undefined where no Mooncake store can be. */
-  readonly payloads?: Pick<NonNullable<StoreParts['payloads']>, 'find'> | undefined;
+  readonly payloads?: Pick<NonNullable<StoreParts['payloads']>, 'findReadable'> | undefined;
   readonly peerClient: Pick<StoreParts['peerClient'], 'getStatus'>;
 }
 
@@ -92,7 +92,7 @@ export async function readSources(parts: StatusParts, name: string, signal: Abor
   const found = await parts.reader.find(name, { signal, isWhole: true });
   const ours = found === undefined ? [] : listingsOfRecords(found);
   if (found !== undefined && found.object.origin === undefined) return ours;
-  const theirs = (await parts.payloads?.find(name, { signal }))?.copies ?? [];
+  const theirs = (await parts.payloads?.findReadable(name, { signal }))?.copies ?? [];
   const listed = theirs.map(({ segment, role }) => ({ segment, role, isComplete: true, peerEndpoint: '' }));
   return listingsOf([...ours, ...listed.map((listing) => ({ ...listing, origin: 'mooncake' as const }))]);
 }
@@ -101,7 +101,7 @@ export async function readSources(parts: StatusParts, name: string, signal: Abor
 export async function findForStatus(parts: StatusParts, name: string, signal: AbortSignal): Promise<FoundObject> {
   const found = await parts.reader.find(name, { signal, isWhole: true });
   if (found !== undefined) return found;
-  const isTheirs = (await parts.payloads?.find(name, { signal })) !== undefined;
+  const isTheirs = (await parts.payloads?.findReadable(name, { signal })) !== undefined;
   const state = isTheirs ? 'only Mooncake stores have it, which tell none' : 'no live store has it';
   throw new P2PStoreError(ErrorCode.ObjectNotFound, `Cannot tell the status of "${name}": ${state}`, { name });
 }

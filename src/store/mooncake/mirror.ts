@@ -20,14 +20,17 @@ import { inLanes } from '../lanes.ts';
 import type { LocalObject } from '../local-object.ts';
 import type { ObjectReader } from '../object-reader.ts';
 import { sourcesOfPrefix } from '../record-keys.ts';
+import type { ObjectRecord } from '../records.ts';
 import { isEmpty, type Merge, mergeMirror, type Standing, withoutSegment } from './mirror-merge.ts';
 import { MirrorQueue } from './mirror-queue.ts';
-import { isSameObject, objectOfPayload, payloadOfObject, segmentsOf } from './payload-object.ts';
+import { countShards, isSameObject, objectOfPayload, payloadOfObject, segmentsOf } from './payload-object.ts';
 import { decodePayload, encodePayload, type Payload, payloadKey } from './payload-record.ts';
 import type { SegmentKind, SegmentKinds } from './segment-kinds.ts';
 
 /** Below what etcd takes in a request, so that Mooncake stores can still add themselves; a replica leaves more room for them. */
 const RECORD_MAX_BYTES = { gold: 1_300_000, replica: 1_000_000 };
+/** More do not fit into a record: each names its segment and its address. */
+const SHARDS_MAX = 20_000;
 /** Segments whose descriptors are looked up for one record. */
 const SEGMENTS_MAX = 64;
 /** Only other writers of the same record make an attempt fail. */
@@ -100,9 +103,14 @@ export class MooncakeMirror implements AsyncDisposable {
    * @param options.force - Also over what a Mooncake store registered under the name.
    */
   add(local: MirroredObject, { force = false }: { readonly force?: boolean } = {}): void {
-    const { name } = local;
-    const shape = payloadOfObject(name, local.record);
-    if (shape.shards.length === 0 || local.closing.aborted) return; // a record without shards is none to them
+    const { name, record } = local;
+    const shards = countShards(record);
+    if (shards === 0 || local.closing.aborted) return; // a record without shards is none to them
+    if (shards > SHARDS_MAX) {
+      this.#options.logger.info({ name, shards }, 'not mirrored for Mooncake: it has too many shards');
+      return;
+    }
+    const shape = payloadOfObject(name, record);
     const addresses = addressesOf(local, shape);
     if (addresses === undefined) {
       this.#options.logger.debug({ name }, 'not mirrored for Mooncake: its memory is not split as its shards');
@@ -186,7 +194,7 @@ export class MooncakeMirror implements AsyncDisposable {
     const others = current === undefined ? [] : segmentsOf(current).filter((segment) => segment !== segmentName);
     if (others.length > SEGMENTS_MAX) return { merge: { kind: 'leave', why: 'it names too many stores' }, others: [] };
     const isTheirs = record.origin === 'mooncake';
-    if (isTheirs && current !== undefined && !isSameObject(current, objectOfPayload(name, current), record)) {
+    if (isTheirs && current !== undefined && !isStillThat(name, current, record)) {
       return { merge: { kind: 'leave', why: 'another object took the name' }, others };
     }
     const kinds = await segments.describe(others, { signal });
@@ -312,6 +320,15 @@ function noted(known: Known | undefined): Known {
 
 function isAsRead(key: string, entry: Entry | undefined): Condition {
   return entry === undefined ? { kind: 'absent', key } : { kind: 'unchanged', key, revision: entry.revision };
+}
+
+function isStillThat(name: string, current: Payload, record: ObjectRecord): boolean {
+  try {
+    return isSameObject(current, objectOfPayload(name, current), record);
+  } catch (error) {
+    if (isP2PStoreError(error, ErrorCode.RecordInvalid)) return false;
+    throw error;
+  }
 }
 
 function standingOf(kind: SegmentKind | undefined, isPeer: boolean): Standing {

@@ -15,7 +15,7 @@ export interface PayloadFeedOptions {
   readonly object: ObjectRecord;
   /** Stores of ours that have some of the object. */
   readonly ours: SourceFeed;
-  readonly payloads: Pick<PayloadReader, 'read' | 'isUnchanged'>;
+  readonly payloads: Pick<PayloadReader, 'readReadable' | 'isUnchanged'>;
   readonly signal: AbortSignal;
   readonly logger: Logger;
 }
@@ -80,7 +80,7 @@ export class PayloadFeed implements SourceFeed, AsyncDisposable {
     if (this.#found !== undefined && (await payloads.isUnchanged(name, this.#found.revision, { signal }))) return;
     // A partial replica of ours may have its bytes from any of them.
     const places = doubtful.every((segment) => this.#offered.has(segment)) ? doubtful : [...this.#offered.keys()];
-    const now = await payloads.read(name, { signal });
+    const now = await payloads.readReadable(name, { signal });
     const copies = now === undefined ? [] : completeCopies(now.payload); // also of those that have left in good order
     const listed = new Map(copies.map((copy) => [copy.segment, copy]));
     const gone = places.filter((segment) => !isSameMemory(this.#offered.get(segment), listed.get(segment)));
@@ -121,7 +121,7 @@ export class PayloadFeed implements SourceFeed, AsyncDisposable {
 
   async #read(signal: AbortSignal): Promise<void> {
     const { name, object, payloads } = this.#options;
-    const found = await payloads.read(name, { signal });
+    const found = await payloads.readReadable(name, { signal });
     this.#found = found;
     const copies = found !== undefined && isSameObject(found.payload, found.object, object) ? found.copies : [];
     for (const copy of copies) if (!this.#offered.has(copy.segment)) this.#offered.set(copy.segment, copy);

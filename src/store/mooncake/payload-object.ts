@@ -57,6 +57,10 @@ export function* shardSizes(sizes: readonly number[], maxShardSizeBytes: number)
   }
 }
 
+export function countShards({ sizes, maxShardSizeBytes }: Pick<ObjectRecord, 'sizes' | 'maxShardSizeBytes'>): number {
+  return sizes.reduce((count, size) => count + Math.ceil(size / maxShardSizeBytes), 0);
+}
+
 function isCutAs({ shards }: Payload, sizes: readonly number[], maxShardSizeBytes: number): boolean {
   let index = 0;
   for (const size of shardSizes(sizes, maxShardSizeBytes)) {

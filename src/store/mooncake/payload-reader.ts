@@ -1,4 +1,5 @@
 /** Finds objects that Mooncake stores registered. What does not read is skipped in lists and an error where it is asked for. */
+import { ErrorCode, isP2PStoreError } from '../../core/errors.ts';
 import type { CallOptions, MetadataStore } from '../../metadata/metadata-store.ts';
 import type { Logger } from '../../observability/logger.ts';
 import { inLanes } from '../lanes.ts';
@@ -77,6 +78,16 @@ export class PayloadReader {
     return found === undefined || found.copies.length === 0 ? undefined : found;
   }
 
+  /** {@link find}, where a record that does not read is none. */
+  async findReadable(name: string, options: CallOptions = {}): Promise<FoundPayload | undefined> {
+    return await this.find(name, options).catch((error: unknown) => this.#ignoreInvalid(name, error));
+  }
+
+  /** {@link read}, likewise. */
+  async readReadable(name: string, options: CallOptions = {}): Promise<FoundPayload | undefined> {
+    return await this.read(name, options).catch((error: unknown) => this.#ignoreInvalid(name, error));
+  }
+
   /** {@link find}, also where nobody is left. */
   async read(name: string, options: CallOptions = {}): Promise<FoundPayload | undefined> {
     const entry = await this.#metadata.get(payloadKey(name), options);
@@ -94,6 +105,11 @@ export class PayloadReader {
   async isUnchanged(name: string, revision: bigint, options: CallOptions = {}): Promise<boolean> {
     const unchanged = { kind: 'unchanged', key: payloadKey(name), revision } as const;
     return (await this.#metadata.commit([unchanged], [], options)).succeeded;
+  }
+
+  #ignoreInvalid(name: string, error: unknown): undefined {
+    if (!isP2PStoreError(error, ErrorCode.RecordInvalid)) throw error;
+    this.#logger.warn({ key: payloadKey(name), error }, 'bad Mooncake record ignored');
   }
 
   #tolerate(name: string, value: Uint8Array): ReturnType<typeof readPayload> | undefined {

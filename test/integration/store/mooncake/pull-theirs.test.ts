@@ -195,6 +195,23 @@ describe('a broken record', () => {
     const outcome = await store.getReplica('bad', [Buffer.alloc(1)], [1]).catch((error: unknown) => error);
     expect([ErrorCode.RecordInvalid, ErrorCode.ObjectNotFound]).toContain((outcome as { code?: string }).code);
     expect(logger.lines.some(({ message }) => message === 'bad Mooncake record ignored')).toBe(true);
+    expect(await store.sources('bad')).toEqual([]);
     await store.getReplica('good', [Buffer.alloc(100)], [100]);
+  });
+
+  test('of an object that a store of ours has pulled leaves that replica to others', async () => {
+    await using stores = new TestStores(etcd.uri);
+    await using theirs = await MooncakeStoreModel.open(etcd.uri, '127.0.0.1:1009');
+    const data = fillBytes(MIB);
+    await theirs.register('x', [data], MIB);
+    const [b, c] = [await stores.open('B', { leaseTtlMs: 1_000 }), await stores.open('C')];
+    await b.getReplica('x', [Buffer.alloc(MIB)], [MIB]);
+    await putRecord('x', '{"name":7}');
+    expect(await c.sources('x')).toMatchObject([{ segment: 'B' }]);
+    const target = Buffer.alloc(MIB);
+    await c.getReplica('x', [target], [MIB]);
+    expectSameBytes(target, data);
+    await b.deleteReplica('x');
+    expect(await stores.keys('mooncake/checkpoint/')).toEqual(['mooncake/checkpoint/x']);
   });
 });

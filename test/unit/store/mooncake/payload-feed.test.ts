@@ -44,7 +44,7 @@ class Surroundings {
       object,
       ours: { current: () => this.ours, onChange: () => () => {} },
       payloads: {
-        read: () => Promise.resolve(find()),
+        readReadable: () => Promise.resolve(find()),
         isUnchanged: (_name, revision) => Promise.resolve(this.#payload !== undefined && revision === this.#revision),
       },
       signal: new AbortController().signal,
