@@ -6,20 +6,19 @@ import { constants } from 'node:os';
 import { assert } from '../../core/assert.ts';
 import { ErrorCode, P2PStoreError } from '../../core/errors.ts';
 import { MIB } from '../../core/units.ts';
-import { type CopyPart, ProcessCopy, type ProcessMark } from '../../native/process-memory.ts';
+import { type CopyOutcome, type CopyPart, ProcessCopy } from '../../native/process-memory.ts';
 import type { TransportRequest } from './transport.ts';
 
 /** The process at the other end, as its transport knows it. */
 export interface MemoryPeer {
-  readonly pid: number;
-  /** Undefined: our own process. */
-  readonly mark: ProcessMark | undefined;
   /**
    * Holds what the parts touch, so that it is not given up meanwhile.
    *
    * @throws P2P_TRANSFER_FAILED The process cannot be reached any more.
    */
   enter(opcode: 'read' | 'write', parts: readonly CopyPart[]): Passage;
+  /** Copies parts that may be touched, by a call that is free. */
+  copy(call: ProcessCopy, opcode: 'read' | 'write', parts: readonly CopyPart[]): Promise<CopyOutcome>;
   /** It cannot be reached any more. */
   onLost(): void;
 }
@@ -162,7 +161,7 @@ export class MemoryMover {
       return;
     }
     const allowed = parts.filter((_, index) => passage.isAllowed[index]);
-    const { copiedBytes, errno } = await copy.copy(opcode, peer.pid, peer.mark, allowed);
+    const { copiedBytes, errno } = await peer.copy(copy, opcode, allowed);
     const isKept = passage.leave();
     const isLost = errno !== 0 && errno !== EFAULT;
     if (isLost) peer.onLost();

@@ -22,32 +22,56 @@ import { makeTemporaryFolder, type TemporaryFolder } from '../../support/tempora
 
 const SIZE_BYTES = 32 * MIB;
 
-/** Serves one buffer; on SIGUSR2 takes it back, overwrites it and says so. */
+/** Serves one buffer, and a file if it is given one; on SIGUSR2 takes it back, overwrites it and says so. */
 const OWNER = `
 ${FILL_PATTERN_SOURCE}
 const { TransferEngine } = await dist('engine/transfer-engine.js');
 const { allocate } = await dist('memory/memory-region.js');
-const options = JSON.parse(process.argv.at(-1));
+const { file, ...options } = JSON.parse(process.argv.at(-1));
 const engine = await TransferEngine.open({ host: '127.0.0.1', ioWorkers: 1, ...options });
 const region = allocate(${SIZE_BYTES});
 fillPattern(region.view(), 7);
 await engine.registerLocalMemory(region.address, ${SIZE_BYTES}, '*', { isListed: false });
+let mapping;
+if (file !== undefined) {
+  mapping = await (await dist('memory/map-file.js')).mapFile(file);
+  await engine.registerLocalMemory(mapping.address, mapping.sizeBytes, '*', { isListed: false });
+}
 process.on('SIGUSR2', async () => {
   const startedMs = performance.now();
   await engine.unregisterLocalMemory(region.address);
   region.view().fill(0xee);
   console.log('unregistered', Math.round(performance.now() - startedMs));
 });
-console.log('ready', String(region.address));
+console.log('ready', String(region.address), String(mapping?.address));
 setInterval(() => {}, 1000);
 `;
 
 /** Tells which way its reads take, reads the buffer over and over, and tells how that went and what the last byte is. */
 const READER = `
+/** As a container does, or Yama: a filter of this thread answers EPERM. */
+async function forbidProcessVmReadv() {
+  const { libcFunction } = await dist('native/libc.js');
+  const { Scratch } = await dist('native/scratch.js');
+  const prctl = libcFunction('int prctl(int option, ulong a, uintptr_t b, ulong c, ulong d)');
+  const { address, view } = new Scratch(64);
+  const number = process.arch === 'x64' ? 310 : 270;
+  const program = [[0x20, 0, 0, 0], [0x15, 0, 1, number], [0x06, 0, 0, 0x50001], [0x06, 0, 0, 0x7fff0000]];
+  program.forEach(([code, isTrue, isFalse, value], index) => {
+    view.setUint16(16 + 8 * index, code, true);
+    view.setUint8(18 + 8 * index, isTrue);
+    view.setUint8(19 + 8 * index, isFalse);
+    view.setUint32(20 + 8 * index, value, true);
+  });
+  view.setUint16(0, program.length, true);
+  view.setBigUint64(8, BigInt(address + 16), true);
+  if (prctl(38, 1, 0, 0, 0) !== 0 || prctl(22, 2, address, 0, 0) !== 0) throw new Error('no filter');
+}
 const { TransferEngine } = await dist('engine/transfer-engine.js');
 const { allocate } = await dist('memory/memory-region.js');
 const [options, segmentName, address] = process.argv.slice(-3);
-const { runAs, ...rest } = JSON.parse(options);
+const { runAs, isForbidden, ...rest } = JSON.parse(options);
+if (isForbidden) await forbidProcessVmReadv();
 const engine = await TransferEngine.open({ segmentName: 'reader-' + process.pid, host: '127.0.0.1', ioWorkers: 1, ...rest });
 if (runAs !== undefined) process.setuid(runAs); // once its metadata is open
 const region = allocate(${SIZE_BYTES});
@@ -68,6 +92,8 @@ interface Owner extends AsyncDisposable {
   readonly child: NodeChild;
   readonly segmentName: string;
   readonly address: bigint;
+  /** Of the file. */
+  readonly fileAddress: string;
 }
 
 let folder: TemporaryFolder;
@@ -76,14 +102,18 @@ let reader: TransferEngine;
 let local: TestMemory;
 let count = 0;
 
-async function startOwner(options: Partial<TransferEngineOptions> = {}): Promise<Owner> {
+async function startOwner(options: Partial<TransferEngineOptions> & { file?: string } = {}): Promise<Owner> {
   const segmentName = `owner-${++count}`;
   const child = startNodeChild(OWNER, [JSON.stringify({ metadata, segmentName, ...options })]);
-  const [, address] = (await child.line('ready')).split(' ');
-  return { child, segmentName, address: BigInt(address ?? 0), [Symbol.asyncDispose]: () => child.kill() };
+  const [, address, fileAddress = ''] = (await child.line('ready')).split(' ');
+  return { child, segmentName, address: BigInt(address ?? 0), fileAddress, [Symbol.asyncDispose]: () => child.kill() };
 }
 
-function startReader(owner: Owner, options: object = {}, through: readonly string[] = []): NodeChild {
+function startReader(
+  owner: Pick<Owner, 'segmentName' | 'address'>,
+  options: object = {},
+  through: readonly string[] = [],
+): NodeChild {
   const all = JSON.stringify({ metadata, ...options });
   return startNodeChild(READER, [all, owner.segmentName, String(owner.address)], through);
 }
@@ -196,6 +226,29 @@ describe('the way between two processes', () => {
     await using other = startReader(owner, {}, CONTAINER);
     expect(await other.line('way')).toMatch(/^way tcp .*local: it is in another container/);
     expect(await other.line('read')).toMatch(/^read 0 /);
+  });
+
+  test('is a file that the owner maps, where the kernel forbids reading its memory', async () => {
+    const file = folder.file('mapped with blanks');
+    const bytes = Buffer.alloc(SIZE_BYTES, 5);
+    fs.writeFileSync(file, bytes);
+    await using owner = await startOwner({ file });
+    const { fileAddress, segmentName } = owner;
+    await using other = startReader({ segmentName, address: BigInt(fileAddress) }, { isForbidden: true });
+    expect(await other.line('way')).toContain('way local');
+    expect(await other.line('read 2')).toBe('read 2 5');
+    await using plain = startReader(owner, { isForbidden: true });
+    expect(await plain.line('read 2')).toMatch(/^read 2 (?!0$)/); // over TCP
+    // The file is shorter: what is gone is an error of the owner's, and no signal.
+    fs.truncateSync(file, 4096);
+    expect(await other.line('P2P_')).toMatch(/^P2P_TRANSFER_FAILED /);
+  });
+
+  test('is TCP where the kernel forbids reading memory, and no file is mapped', async () => {
+    await using owner = await startOwner();
+    await using other = startReader(owner, { isForbidden: true });
+    expect(await other.line('way')).toMatch(/^way tcp .*the kernel forbids reading its memory \(EPERM\)/);
+    expect(await other.line('read 1')).toMatch(/^read 1 /);
   });
 
   test.runIf(process.getuid?.() === 0)('is TCP where the kernel forbids more', async () => {

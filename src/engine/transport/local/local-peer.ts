@@ -2,29 +2,34 @@
 import fs, { constants as fsConstants } from 'node:fs';
 import { constants } from 'node:os';
 import { errnoName } from '../../../native/libc.ts';
-import type { CopyPart, ProcessCopy, ProcessMark } from '../../../native/process-memory.ts';
+import type { CopyOutcome, CopyPart, ProcessCopy, ProcessMark } from '../../../native/process-memory.ts';
 import { lockBytes } from '../../../native/shared-file.ts';
 import type { MemoryPeer, Passage } from '../memory-mover.ts';
 import type { HostIdentity, LocalEndpoint } from './local-endpoint.ts';
+import { MappedPeerFiles } from './mapped-peer-files.ts';
 import { type PeerRange, PeerRanges } from './peer-ranges.ts';
 import { lockByteOf } from './range-table.ts';
 
-const { EPERM, EACCES, ESRCH } = constants.errno;
+const { EPERM, EACCES, ENOSYS, ESRCH } = constants.errno;
 /** Ranges of a peer may be registered anew between the looks at its table; more often than this, nothing is allowed. */
 const MAX_ATTEMPTS = 8;
 
 export class LocalPeer implements MemoryPeer {
   readonly pid: number;
-  readonly mark: ProcessMark;
+  readonly #mark: ProcessMark;
+  readonly #tablePath: string;
   readonly #fd: number;
   readonly #ranges: PeerRanges;
   /** How many calls hold each lock. */
   readonly #holders = new Map<number, number>();
+  /** By what it is read instead, where the kernel forbids to read its memory. */
+  #files: MappedPeerFiles | undefined;
   #isLost = false;
 
   private constructor(endpoint: LocalEndpoint, mark: ProcessMark, fd: number) {
     this.pid = endpoint.pid;
-    this.mark = mark;
+    this.#mark = mark;
+    this.#tablePath = tablePathOf(endpoint);
     this.#fd = fd;
     this.#ranges = new PeerRanges(fd, mark.bytes);
   }
@@ -54,11 +59,29 @@ export class LocalPeer implements MemoryPeer {
     } catch {
       return 'the process has ended, or its id is that of another one now';
     }
-    const errno = copy.probe(this.pid, this.mark);
+    const errno = copy.probe(this.pid, this.#mark);
     if (errno === 0) return undefined;
-    if (errno === EPERM) return 'the kernel forbids reading its memory (EPERM): see kernel.yama.ptrace_scope';
+    if (errno === EPERM || errno === ENOSYS) return this.#openFiles(errno);
     if (errno === ESRCH) return 'the process has ended, or its id is that of another one now';
     return `the kernel answered process_vm_readv with ${errnoName(errno)}`;
+  }
+
+  #openFiles(errno: number): string | undefined {
+    const files = new MappedPeerFiles(this.pid);
+    const { version } = this.#ranges;
+    if ([...this.#ranges.all()].some((range) => files.covers(range, version))) {
+      this.#files = files;
+      return undefined;
+    }
+    files.close();
+    return `the kernel forbids reading its memory (${errnoName(errno)}): see kernel.yama.ptrace_scope`;
+  }
+
+  /** For people. */
+  get way(): string {
+    return this.#files === undefined
+      ? `process ${this.pid} of this host lets its memory be read`
+      : `process ${this.pid} of this host maps files that are read instead; the kernel forbids reading its memory`;
   }
 
   get isLost(): boolean {
@@ -91,7 +114,26 @@ export class LocalPeer implements MemoryPeer {
 
   #find(opcode: 'read' | 'write', { remoteAddress, lengthBytes }: CopyPart): PeerRange | undefined {
     const range = this.#ranges.find(remoteAddress, lengthBytes);
-    return opcode === 'write' && range?.isWritable === false ? undefined : range;
+    if (range === undefined || (opcode === 'write' && !range.isWritable)) return undefined;
+    if (this.#files === undefined) return range;
+    return opcode === 'read' && this.#files.covers(range, this.#ranges.version) ? range : undefined;
+  }
+
+  copy(call: ProcessCopy, opcode: 'read' | 'write', parts: readonly CopyPart[]): Promise<CopyOutcome> {
+    if (this.#files === undefined) return call.copy(opcode, this.pid, this.#mark, parts);
+    if (this.#isThere()) return this.#files.read(parts);
+    return Promise.resolve({ copiedBytes: 0, errno: ESRCH });
+  }
+
+  /** The files of a process outlive it. */
+  #isThere(): boolean {
+    try {
+      const own = fs.fstatSync(this.#fd);
+      const its = fs.statSync(this.#tablePath);
+      return its.ino === own.ino && its.dev === own.dev;
+    } catch {
+      return false;
+    }
   }
 
   /** Under the locks: what the table says now stays until they are given back. */
@@ -136,15 +178,20 @@ export class LocalPeer implements MemoryPeer {
 
   /** Not while a call holds anything. */
   close(): void {
+    this.#files?.close();
     fs.closeSync(this.#fd);
   }
 }
 
+function tablePathOf({ pid, tableFd }: LocalEndpoint): string {
+  return `/proc/${pid}/fd/${tableFd}`;
+}
+
 /** Who published it may be anybody: a pipe or a device there must not hold us up. */
-function openTable({ pid, tableFd }: LocalEndpoint): number | string {
+function openTable(endpoint: LocalEndpoint): number | string {
   const flags = fsConstants.O_RDONLY | fsConstants.O_NONBLOCK | fsConstants.O_NOCTTY;
   try {
-    const fd = fs.openSync(`/proc/${pid}/fd/${tableFd}`, flags);
+    const fd = fs.openSync(tablePathOf(endpoint), flags);
     if (fs.fstatSync(fd).isFile()) return fd;
     fs.closeSync(fd);
     return 'the process has ended, or its id is that of another one now';

@@ -62,7 +62,7 @@ export class LocalTransport implements Transport {
   canReach(segment: Segment): Reach {
     const peer = this.#peerOf(segment);
     if (typeof peer === 'string') return { ok: false, reason: peer };
-    return { ok: true, reason: `process ${peer.pid} of this host lets its memory be read` };
+    return { ok: true, reason: peer.way };
   }
 
   #peerOf(segment: Segment): LocalPeer | string {

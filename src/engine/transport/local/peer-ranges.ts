@@ -19,6 +19,8 @@ export interface PeerRange {
   readonly slot: number;
   /** Tells it from another range that has got the slot later. */
   readonly generation: number;
+  readonly address: number;
+  readonly lengthBytes: number;
   readonly isWritable: boolean;
 }
 
@@ -72,7 +74,7 @@ export class PeerRanges {
   }
 
   #take(entries: Buffer): void {
-    const found: (PeerRange & { readonly address: number; readonly lengthBytes: number })[] = [];
+    const found: PeerRange[] = [];
     for (let slot = 0; slot * ENTRY_BYTES < entries.length; slot++) {
       const at = slot * ENTRY_BYTES;
       const access = entries.readUInt32LE(at + ACCESS_AT);
@@ -88,6 +90,15 @@ export class PeerRanges {
     }
     this.#byAddress = new Map(found.map((range) => [range.address, range]));
     this.#generations = new Map(found.map(({ slot, generation }) => [slot, generation]));
+  }
+
+  /** Changes with the table. */
+  get version(): number {
+    return this.#version;
+  }
+
+  all(): Iterable<PeerRange> {
+    return this.#byAddress.values();
   }
 
   /** The range that holds all of these bytes. */

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { ErrorCode, P2PStoreError } from '../../../core/errors.ts';
-import type { CopyPart } from '../../../native/process-memory.ts';
+import type { CopyOutcome, CopyPart, ProcessCopy } from '../../../native/process-memory.ts';
 import { type RegisteredRange, RegisteredRanges } from '../../registered-ranges.ts';
 import type { Segment } from '../../segment.ts';
 import { MemoryMover, type MemoryPeer, type Passage } from '../memory-mover.ts';
@@ -16,8 +16,6 @@ const engines = new Map<string, LoopbackTransport>();
 export class LoopbackTransport implements Transport, MemoryPeer {
   readonly name = 'loopback';
   readonly endpoint: string = randomUUID();
-  readonly pid: number = process.pid;
-  readonly mark = undefined;
   readonly #mover: MemoryMover = new MemoryMover();
   readonly #ranges = new RegisteredRanges();
   /** Calls of others, and own ones to itself, that touch what is registered here. */
@@ -72,6 +70,10 @@ export class LoopbackTransport implements Transport, MemoryPeer {
         return isAllowed;
       },
     };
+  }
+
+  copy(call: ProcessCopy, opcode: 'read' | 'write', parts: readonly CopyPart[]): Promise<CopyOutcome> {
+    return call.copy(opcode, process.pid, undefined, parts);
   }
 
   onLost(): void {} // our own process is always there
