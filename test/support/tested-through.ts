@@ -97,6 +97,7 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/store/folder/read-manifest.ts': 'test/integration/store/folders.test.ts',
   'src/store/give-up.ts': 'test/integration/store/p2p-store.test.ts',
   'src/store/list-objects.ts': 'test/integration/store/mooncake/pull-theirs.test.ts',
+  'src/store/mooncake/find-peers.ts': 'test/integration/store/mooncake/mirror-ours.test.ts',
   'src/store/mooncake/mirror.ts': 'test/integration/store/mooncake/mirror-ours.test.ts',
   'src/store/mooncake/open-mooncake.ts': 'test/integration/store/mooncake/mirror-ours.test.ts',
   'src/store/mooncake/payload-reader.ts': 'test/integration/store/mooncake/pull-theirs.test.ts',

@@ -19,8 +19,8 @@ import type { Logger } from '../../observability/logger.ts';
 import { inLanes } from '../lanes.ts';
 import type { LocalObject } from '../local-object.ts';
 import type { ObjectReader } from '../object-reader.ts';
-import { sourcesOfPrefix } from '../record-keys.ts';
 import type { ObjectRecord } from '../records.ts';
+import { findPeers } from './find-peers.ts';
 import { isEmpty, type Merge, mergeMirror, type Standing, withoutSegment } from './mirror-merge.ts';
 import { MirrorQueue } from './mirror-queue.ts';
 import { countShards, isSameObject, objectOfPayload, payloadOfObject, segmentsOf } from './payload-object.ts';
@@ -189,7 +189,7 @@ export class MooncakeMirror implements AsyncDisposable {
     current: Payload | undefined,
     signal: AbortSignal,
   ): Promise<{ readonly merge: Merge; readonly others: readonly string[] }> {
-    const { metadata, reader, segments, segmentName } = this.#options;
+    const { segments, segmentName } = this.#options;
     const { name, role, record } = local;
     const others = current === undefined ? [] : segmentsOf(current).filter((segment) => segment !== segmentName);
     if (others.length > SEGMENTS_MAX) return { merge: { kind: 'leave', why: 'it names too many stores' }, others: [] };
@@ -198,9 +198,8 @@ export class MooncakeMirror implements AsyncDisposable {
       return { merge: { kind: 'leave', why: 'another object took the name' }, others };
     }
     const kinds = await segments.describe(others, { signal });
-    const { entries } = await metadata.list(sourcesOfPrefix(name), { signal });
-    const sources = reader.readSources(entries).filter(({ source }) => source.generation === record.generation);
-    const peers = new Set(sources.map(({ segment }) => segment));
+    const asked = [segmentName, ...others.filter((segment) => kinds.get(segment)?.kind === 'ours')];
+    const peers = await findPeers(this.#options, { name, generation: record.generation }, asked, { signal });
     if (!peers.has(segmentName)) return { merge: { kind: 'leave', why: NOT_LISTED }, others };
     const merge = mergeMirror({
       current,
