@@ -80,6 +80,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     isReading = false;
     await ended;
   }
+  if (command === 'forget') region.view().fill(0);
   if (command === 'check') state.isRight = Buffer.compare(region.view(), expected) === 0;
   say({ ...state, paths: engine.paths() });
 }
@@ -149,6 +150,11 @@ export class CardHosts implements AsyncDisposable {
   /** Whether the memory of the other host has the right bytes. */
   async isRightIntact(): Promise<boolean> {
     return (await this.#right.ask<{ isRight: boolean }>('check')).isRight;
+  }
+
+  /** Overwrites the memory of the other host with zeros. */
+  async forgetRight(): Promise<void> {
+    await this.#right.ask('forget');
   }
 
   /** Reads over and over until {@link stop}. */
