@@ -14,7 +14,7 @@ export default defineConfig({
     server: { deps: { external: [/\/dist\/.*\.js$/] } },
     fileParallelism: false,
     isolate: false, // starting a process takes seconds
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     hookTimeout: 60_000,
   },
 });

@@ -52,7 +52,7 @@ Errors go to standard error as \`p2pstore: message (CODE)\`, with a hint where t
 | \`object\` | \`list\`, one an object | \`name\`, \`bytes\`, \`shards\`, \`sources\` |
 | \`source\` | \`status\`, one a source | \`name\`, \`segment\`, \`role\`, \`state\` (\`serving\`, \`damaged\`, \`unreachable\`), \`bytes\`, \`totalBytes\`, \`bytesPerSecond\` of its pull, \`sentBytesPerSecond\` to others, \`followers\`, \`endpoint\`, \`from\` (\`segment\`, \`role\`, \`bytes\`, \`bytesPerSecond\` of each that it takes from) |
 | \`status\` | \`status --watch\`, one each interval | \`name\`, \`totalBytes\`, \`verify\`, counts \`sources\`, \`complete\`, \`unreachable\`, \`notAsked\`; \`bytesPerSecond\` of all pulls, \`goldBytesPerSecond\` of that, \`goldBytes\` taken from gold so far; \`list\`, each as in \`source\` |
-| \`topology\` | \`topology\` | \`cards\`, each with \`name\`, \`addresses\` (\`address\`, \`family\`, \`prefixLength\`), \`speedMbps\`, \`numaNode\`, \`unusedBecause\`; \`devices\`, the same for RDMA; \`matrix\`, what \`--nic-matrix\` takes |
+| \`topology\` | \`topology\` | \`cards\`, each with \`name\`, \`addresses\` (\`address\`, \`family\`, \`prefixLength\`), \`speedMbps\`, \`numaNode\`, \`unusedBecause\`; \`devices\`, the RDMA devices with \`link\`, \`rate\`, \`gid\`, \`gidIndex\`, \`isUp\`, \`unusedBecause\`, and why there is none in \`devicesUnusedBecause\`; \`matrix\`, what \`--nic-matrix\` takes |
 | \`error\` | the command failed | \`code\`, \`message\`, \`name\` |
 
 \`name\` is what was asked for: an object, or a prefix that ends in \`/\`.

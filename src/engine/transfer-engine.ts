@@ -26,7 +26,7 @@ import type { PathStatus } from './paths/path-status.ts';
 import { type RegisteredRange, RegisteredRanges } from './registered-ranges.ts';
 import type { Segment } from './segment.ts';
 import type { SegmentRegistry } from './segment-registry.ts';
-import { readTopology } from './topology/topology.ts';
+import { readTopology, topologyForTcp } from './topology/topology.ts';
 import type { Batch, TransferPriority, TransferRequest } from './transfer.ts';
 import type { RdmaTransport } from './transport/rdma/rdma-transport.ts';
 import { defaultIoWorkers, type TcpTransportOptions } from './transport/tcp/tcp-transport.ts';
@@ -438,7 +438,7 @@ function tcpOptionsOf(
   return {
     bindHost: bindHostFor(host),
     host,
-    topology: isLoopback(host) ? undefined : readTopology(options.nicPriorityMatrix),
+    topology: isLoopback(host) ? undefined : topologyForTcp(readTopology(options.nicPriorityMatrix)),
     dataPort: requireInteger('dataPort', options.dataPort ?? 0, 0, 65_535),
     ioWorkers: requireInteger('ioWorkers', options.ioWorkers ?? defaultIoWorkers(), 1, 64),
     connectionsPerPeer: requireInteger('connectionsPerPeer', options.connectionsPerPeer ?? 4, 1, 64),

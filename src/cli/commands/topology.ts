@@ -23,14 +23,16 @@ async function runTopology({ config, output }: CommandContext): Promise<ExitCode
   const { readTopology } = await import('../../index.ts');
   const topology = readTopology(config.nicMatrix);
   const { cards, devices, matrix } = topology;
-  output.event({ event: 'topology', cards, devices, matrix });
+  output.event({ event: 'topology', cards, devices, matrix, devicesUnusedBecause: topology.devicesUnusedBecause });
   output.table(
     ['CARD', 'SPEED', 'NODE', 'ADDRESSES', 'USED'],
     cards.map((card) => cardCells(card, topology)),
   );
+  output.line('');
   if (devices.length > 0) {
-    output.line('');
-    output.table(['DEVICE', 'LINK', 'NODE', 'GID', 'STATE'], devices.map(deviceCells));
+    output.table(['DEVICE', 'LINK', 'SPEED', 'NODE', 'GID', 'STATE'], devices.map(deviceCells));
+  } else {
+    output.line(`No RDMA: ${topology.devicesUnusedBecause ?? 'there is no device'}`);
   }
   output.line('');
   output.line(`Matrix${topology.isGiven ? '' : ', made of the cards'}:`);
@@ -53,6 +55,15 @@ function cardCells(card: NetworkCard, { matrix, isGiven }: Topology): string[] {
   ];
 }
 
-function deviceCells({ name, link, numaNode, gid, isUp }: RdmaDevice): string[] {
-  return [name, link, numaNode === undefined ? 'any' : String(numaNode), gid, isUp ? 'up' : 'down'];
+function deviceCells(device: RdmaDevice): string[] {
+  const { name, link, rate, numaNode, gid, gidIndex, gidType, isUp, unusedBecause } = device;
+  const state = isUp ? 'up' : 'down';
+  return [
+    name,
+    link,
+    rate ?? 'unknown',
+    numaNode === undefined ? 'any' : String(numaNode),
+    gid === undefined ? 'none' : `${gid} (${gidType}, index ${gidIndex})`,
+    unusedBecause === undefined ? state : `${state}: ${unusedBecause}`,
+  ];
 }

@@ -1,6 +1,7 @@
 /** Which cards serve which memory: the matrix that was given, or one made of what this machine has. */
 import { readdirSync } from 'node:fs';
 import { ANY_LOCATION, type NicPriorityMatrix, parseNicPriorityMatrix } from '../nic-priority-matrix.ts';
+import { discoverRdmaDevices, type RdmaDeviceInfo, type RdmaDevices } from '../transport/rdma/rdma-devices.ts';
 import { discoverCards, type NetworkCard, usableCards } from './network-cards.ts';
 
 /** A device that moves memory by itself; TCP does not use it. */
@@ -9,13 +10,23 @@ export interface RdmaDevice {
   readonly numaNode: number | undefined;
   readonly isUp: boolean;
   readonly link: 'ethernet' | 'infiniband';
-  readonly gid: string;
+  /** As the driver says it, as "100 Gb/sec (4X EDR)". */
+  readonly rate: string | undefined;
+  /** Address that peers send to; undefined when it has none that can be used. */
+  readonly gid: string | undefined;
+  /** Of that address in the port's table, and which version of RoCE it means. */
+  readonly gidIndex: number | undefined;
+  readonly gidType: string | undefined;
+  /** Why it is not used; undefined: it is, unless a matrix names others only. */
+  readonly unusedBecause: string | undefined;
 }
 
 export interface Topology {
   /** Every interface that is up, used or not. */
   readonly cards: readonly NetworkCard[];
   readonly devices: readonly RdmaDevice[];
+  /** Why no RDMA device can be used; undefined when one can. */
+  readonly devicesUnusedBecause?: string | undefined;
   readonly matrix: NicPriorityMatrix;
   /** Whether somebody gave the matrix; else it was made of the cards. */
   readonly isGiven: boolean;
@@ -29,7 +40,7 @@ export interface RankedCards {
 
 export interface TopologySources {
   readonly cards?: readonly NetworkCard[];
-  readonly devices?: readonly RdmaDevice[];
+  readonly rdma?: RdmaDevices;
   /** NUMA nodes of this machine. */
   readonly nodes?: readonly number[];
 }
@@ -40,10 +51,26 @@ export interface TopologySources {
  */
 export function readTopology(
   input: string | NicPriorityMatrix | undefined,
-  { cards = discoverCards(), devices = [], nodes = numaNodes() }: TopologySources = {},
+  { cards = discoverCards(), rdma = discoverRdmaDevices(), nodes = numaNodes() }: TopologySources = {},
 ): Topology {
   const given = parseNicPriorityMatrix(input);
-  return { cards, devices, matrix: given ?? makeMatrix(usableCards(cards), nodes), isGiven: given !== undefined };
+  const devices = rdma.devices.map(describeDevice);
+  const usable = [...usableCards(cards), ...devices.filter(({ unusedBecause }) => unusedBecause === undefined)];
+  const matrix = given ?? makeMatrix(usable, nodes);
+  return { cards, devices, devicesUnusedBecause: rdma.reason, matrix, isGiven: given !== undefined };
+}
+
+function describeDevice({ name, numaNode, isUp, link, rate, gid, unusableBecause }: RdmaDeviceInfo): RdmaDevice {
+  const address = { gid: gid?.gid, gidIndex: gid?.index, gidType: gid?.type };
+  return { name, numaNode, isUp, link, rate, ...address, unusedBecause: unusableBecause };
+}
+
+/** The same for TCP: a matrix that names RDMA devices alone says nothing about network cards, so that all are used. */
+export function topologyForTcp(topology: Topology): Topology {
+  const { cards, matrix, isGiven } = topology;
+  const named = Object.values(matrix).flat(2);
+  if (!isGiven || cards.some(({ name }) => named.includes(name))) return topology;
+  return { ...topology, matrix: makeMatrix(usableCards(cards), numaNodes()), isGiven: false };
 }
 
 /** The cards for memory at a location. `*` without a row of its own means all that any row names. */
@@ -63,11 +90,13 @@ export function rowOf(matrix: NicPriorityMatrix, location: string): NicPriorityM
   return [named(0), named(1)];
 }
 
+type NamedCard = Pick<NetworkCard, 'name' | 'numaNode'>;
+
 /** Cards on a node are preferred for its memory; where nobody says which are near, all are. */
-function makeMatrix(cards: readonly NetworkCard[], nodes: readonly number[]): NicPriorityMatrix {
-  const names = (chosen: readonly NetworkCard[]): string[] => chosen.map(({ name }) => name);
+function makeMatrix(cards: readonly NamedCard[], nodes: readonly number[]): NicPriorityMatrix {
+  const names = (chosen: readonly NamedCard[]): string[] => chosen.map(({ name }) => name);
   const rows = nodes.map((node): [string, NicPriorityMatrix[string]] => {
-    const isNear = ({ numaNode }: NetworkCard): boolean => numaNode === undefined || numaNode === node;
+    const isNear = ({ numaNode }: NamedCard): boolean => numaNode === undefined || numaNode === node;
     const near = cards.filter(isNear);
     if (near.length === 0) return [`cpu:${node}`, [names(cards), []]];
     return [`cpu:${node}`, [names(near), names(cards.filter((card) => !isNear(card)))]];

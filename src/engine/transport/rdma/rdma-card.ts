@@ -35,8 +35,8 @@ const CARD_REQUESTS_MAX = 8192;
 const CHAIN_LENGTH = 64;
 /** A card that says nothing for so long after its queue pair was failed is not waited for. */
 const FLUSH_WAIT_MS = 2000;
-/** Looks at the queue in one turn of the event loop, while each finds something. */
-const WATCH_ROUNDS = 16;
+/** Goes on for so long in one turn of the event loop, while each look finds something. */
+const WATCH_MS = 0.5;
 
 export class RdmaCard {
   readonly name: string;
@@ -144,11 +144,12 @@ export class RdmaCard {
     if (this.#isWatching) return; // it goes on below
     this.#isWatching = true;
     try {
-      for (let round = 0; round < WATCH_ROUNDS; round++) {
+      const endMs = performance.now() + WATCH_MS;
+      do {
         if (this.#posted.size === 0 || this.#isClosed) return;
         if (!this.#spinFor(this.#spin.nextUs()) && !this.#armed()) return;
         this.#onDrained();
-      }
+      } while (performance.now() < endMs);
       setImmediate(() => this.watch()); // others get their turn first
     } finally {
       this.#isWatching = false;
