@@ -1,7 +1,8 @@
 /**
  * Mooncake's own benchmark against its engine and against ours, and ours against ours, all over TCP of this machine in
  * the same minutes: every round measures each case once, so that a slow minute is slow for all. Their engine runs with its
- * best settings found here: one submitting thread, since its threads spin, and its pool of connections.
+ * best settings found here: one submitting thread, since its threads spin, and its pool of connections. Both targets are
+ * written to before, so that no memory of theirs is the page of zeros that the kernel lends; every initiator is new.
  *
  *   tools/interop-venv   # once
  *   npm run bench:interop -- [--rounds 5] [--seconds 3] [--chart docs/images/interop.svg]
@@ -23,6 +24,7 @@ const MIB = 1024 * KIB;
 const MEMORY_BYTES = 256 * MIB;
 const THEIR_BENCH = path.resolve('.cache/interop/venv/bin/transfer_engine_bench');
 const STARTING_MS = 30_000;
+const WARMING_SECONDS = 2;
 
 const BLOCKS = [
   { name: '64 KiB', blockBytes: 64 * KIB, batchSize: 128 },
@@ -57,7 +59,8 @@ const { values } = parseArgs({
   },
 });
 const rounds = Number(values.rounds);
-const seconds = Number(values.seconds);
+/** Whole ones, as their benchmark takes them. */
+const seconds = Math.ceil(Number(values.seconds));
 
 function theirArguments(metadata: string, name: string, ...more: readonly string[]): string[] {
   const common = ['--protocol=tcp', `--metadata_server=${metadata}`, `--local_server_name=${name}`];
@@ -91,17 +94,24 @@ async function startTheirTarget(metadata: string): Promise<ChildProcess> {
   return target;
 }
 
-async function runTheirInitiator(metadata: string, target: string, { block, connections }: Case): Promise<number> {
+type Load = Pick<Case, 'block' | 'connections'>;
+
+async function runTheirInitiator(
+  metadata: string,
+  target: string,
+  { block, connections }: Load,
+  operation: 'read' | 'write' = 'read',
+): Promise<number> {
   const args = theirArguments(
     metadata,
     'their-initiator',
     '--mode=initiator',
-    '--operation=read',
+    `--operation=${operation}`,
     `--segment_id=${target}`,
     `--block_size=${block.blockBytes}`,
     `--batch_size=${block.batchSize}`,
     '--threads=1',
-    `--duration=${seconds}`,
+    `--duration=${operation === 'read' ? seconds : WARMING_SECONDS}`,
     '--report_precision=4',
   );
   const { stdout, stderr } = await promisify(execFile)(THEIR_BENCH, args, {
@@ -113,6 +123,24 @@ async function runTheirInitiator(metadata: string, target: string, { block, conn
   return Number(rate);
 }
 
+async function runOurInitiator(metadata: string, { block, connections }: Load): Promise<number> {
+  const { blockBytes, batchSize } = block;
+  const args = [MEMORY_BYTES, metadata, 'our-target', blockBytes, batchSize, connections, seconds].map(String);
+  await using initiator = Child.program('interop/our-initiator', args);
+  return (await initiator.receive<{ rate: number }>()).rate;
+}
+
+function measureOnce(metadata: string, each: Case): Promise<number> {
+  switch (each.pair) {
+    case 'ours from ours':
+      return runOurInitiator(metadata, each);
+    case 'theirs from ours':
+      return runTheirInitiator(metadata, 'our-target', each);
+    case 'theirs from theirs':
+      return runTheirInitiator(metadata, 'their-target', each);
+  }
+}
+
 async function measure(cases: readonly Case[]): Promise<void> {
   await using service = await MetadataServer.open();
   const metadata = service.uri;
@@ -120,25 +148,10 @@ async function measure(cases: readonly Case[]): Promise<void> {
   try {
     await using ourTarget = Child.program('interop/our-target', [String(MEMORY_BYTES), metadata, 'our-target']);
     await ourTarget.receive();
-    await using ourInitiator = Child.program('interop/our-initiator', [String(MEMORY_BYTES), metadata]);
-    await ourInitiator.receive();
+    const largest = { block: BLOCKS[3], connections: 1 };
+    for (const target of ['their-target', 'our-target']) await runTheirInitiator(metadata, target, largest, 'write');
     for (let round = 0; round < rounds; round++) {
-      for (const each of cases) {
-        const { pair, block, connections } = each;
-        const { rate } =
-          pair === 'ours from ours'
-            ? await ourInitiator.ask<{ rate: number }>(
-                `our-target ${block.blockBytes} ${block.batchSize} ${connections} ${seconds}`,
-              )
-            : {
-                rate: await runTheirInitiator(
-                  metadata,
-                  pair === 'theirs from ours' ? 'our-target' : 'their-target',
-                  each,
-                ),
-              };
-        each.rates.push(rate);
-      }
+      for (const each of cases) each.rates.push(await measureOnce(metadata, each));
     }
   } finally {
     if (theirTarget.pid !== undefined && theirTarget.exitCode === null) {

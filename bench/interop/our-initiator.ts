@@ -1,48 +1,37 @@
 /**
  * What Mooncake's `transfer_engine_bench` does with one thread, with our engine: one batch of READs after the other, each of
- * the same blocks of the target's first buffer. `SEGMENT BLOCK_BYTES BATCH_SIZE CONNECTIONS SECONDS` answers with GB/s.
+ * the same blocks of the target's first buffer, into memory that nobody touched before. Arguments: bytes of memory, metadata
+ * URI, segment, bytes of a block, blocks of a batch, connections, seconds. Prints GB/s.
  */
 import { allocate, TransferEngine } from '../../src/index.ts';
-import { announce, answerLines } from '../support/child.ts';
+import { announce } from '../support/child.ts';
 
-const [sizeBytes, metadata] = [Number(process.argv[2]), process.argv[3] ?? ''];
-const region = allocate(sizeBytes);
-region.view().fill(2);
-const engines = new Map<string, TransferEngine>();
+const [sizeBytes = 0, metadata = '', segmentName = '', ...rest] = process.argv.slice(2);
+const [blockBytes = 0, batchSize = 0, connectionsPerPeer = 1, seconds = 1] = rest.map(Number);
 
-async function engineWith(connections: string): Promise<TransferEngine> {
-  const known = engines.get(connections);
-  if (known !== undefined) return known;
-  const engine = await TransferEngine.open({
-    metadata,
-    segmentName: `initiator-${connections}`,
-    host: '127.0.0.1',
-    connectionsPerPeer: Number(connections),
-    transports: ['tcp'],
-  });
-  await engine.registerLocalMemory(region.address, sizeBytes, '*', { remoteAccess: 'none' });
-  engines.set(connections, engine);
-  return engine;
-}
-
-announce({ ready: true });
-await answerLines(async ([segmentName = '', blockBytes, batchSize, connections = '1', seconds]) => {
-  const engine = await engineWith(connections);
-  const segment = await engine.openSegment(segmentName, { refresh: true });
-  const start = segment.buffers[0]?.address ?? 0;
-  const requests = Array.from({ length: Number(batchSize) }, (_, index) => ({
-    opcode: 'read' as const,
-    segment,
-    localAddress: region.address + BigInt(index * Number(blockBytes)),
-    remoteAddress: start + index * Number(blockBytes),
-    lengthBytes: Number(blockBytes),
-  }));
-  const startMs = performance.now();
-  const endMs = startMs + Number(seconds) * 1000;
-  let batches = 0;
-  for (; performance.now() < endMs; batches++) await engine.submitTransfer(requests).done;
-  const elapsedSeconds = (performance.now() - startMs) / 1000;
-  return { rate: (batches * Number(batchSize) * Number(blockBytes)) / 1e9 / elapsedSeconds };
+const region = allocate(Number(sizeBytes));
+const engine = await TransferEngine.open({
+  metadata,
+  segmentName: 'our-initiator',
+  host: '127.0.0.1',
+  connectionsPerPeer,
+  transports: ['tcp'],
 });
-for (const engine of engines.values()) await engine.close();
+await engine.registerLocalMemory(region.address, region.sizeBytes, '*', { remoteAccess: 'none' });
+const segment = await engine.openSegment(segmentName);
+const start = segment.buffers[0]?.address ?? 0;
+const requests = Array.from({ length: batchSize }, (_, index) => ({
+  opcode: 'read' as const,
+  segment,
+  localAddress: region.address + BigInt(index * blockBytes),
+  remoteAddress: start + index * blockBytes,
+  lengthBytes: blockBytes,
+}));
+const startMs = performance.now();
+const endMs = startMs + seconds * 1000;
+let batches = 0;
+for (; performance.now() < endMs; batches++) await engine.submitTransfer(requests).done;
+const elapsedSeconds = (performance.now() - startMs) / 1000;
+announce({ rate: (batches * batchSize * blockBytes) / 1e9 / elapsedSeconds });
+await engine.close();
 await region.close();
