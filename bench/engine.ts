@@ -2,14 +2,16 @@
  * What the Transfer Engine reaches of what this machine can do: every round measures each case once, beside the C program
  * that does the same without us, so that a slow minute is slow for both. Memory was touched before.
  *
- *   npm run bench:engine -- [--only large,small,latency,local] [--runs 9] [--size 1024] [--chart docs/images/engine.svg]
+ *   npm run bench:engine -- [--only large,small,latency,local,cards] [--runs 9] [--size 1024] [--chart docs/images/engine.svg]
  *
- * `--size` in MiB. The first round warms up and does not count.
+ * `--size` in MiB. The first round warms up and does not count. `cards` builds two hosts with shaped links between them, which
+ * takes root, and runs three rounds at most.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { type CardRow, measureCards } from './engine/cards.ts';
 import { type Case, type Goal, isMet, type Measure, ratioOf, type Sample, valuesOf } from './engine/case.ts';
 import { LOOPBACK_GOALS, openLoopbackBench } from './engine/loopback-cases.ts';
 import { drawBarChart } from './support/bar-chart.ts';
@@ -17,6 +19,8 @@ import { printTable, writeReport } from './support/report.ts';
 import { median } from './support/statistics.ts';
 
 const MIB = 1024 * 1024;
+/** Each takes about ten seconds for every cut. */
+const CARD_RUNS_MAX = 3;
 const COLUMNS: readonly { readonly measure: Measure; readonly title: string; readonly digits: number }[] = [
   { measure: 'gigabytesPerSecond', title: 'GB/s', digits: 2 },
   { measure: 'cpuSecondsPerGigabyte', title: 'CPU s/GB', digits: 2 },
@@ -87,6 +91,20 @@ function resultsOf(goals: readonly Goal[], samples: ReadonlyMap<string, readonly
   return results;
 }
 
+function printCards(rows: readonly CardRow[]): void {
+  console.log();
+  printTable(
+    rows.map(({ name, value, unit, ceiling, ratio, goal, samples }) => ({
+      'network cards': name,
+      median: `${value.toFixed(0)} ${unit}`,
+      'min..max': `${Math.min(...samples).toFixed(0)}..${Math.max(...samples).toFixed(0)}`,
+      against: `${ceiling.toFixed(0)} ${unit}`,
+      ratio: ratio.toFixed(2),
+      goal,
+    })),
+  );
+}
+
 function drawChart(file: string, cases: readonly Case[], samples: ReadonlyMap<string, readonly Sample[]>): void {
   const bars = cases.flatMap(({ name, isReference }) => {
     const speeds = valuesOf(samples, name, 'gigabytesPerSecond');
@@ -97,14 +115,29 @@ function drawChart(file: string, cases: readonly Case[], samples: ReadonlyMap<st
   writeFileSync(file, drawBarChart('Two processes of one machine', 'GB/s, median and spread', bars));
 }
 
-async function main(): Promise<void> {
+function isWanted(group: string): boolean {
+  return groups === undefined || groups.includes(group);
+}
+
+async function measureLoopback(): Promise<{ readonly results: object[]; readonly samples: Map<string, Sample[]> }> {
   const bench = await openLoopbackBench(sizeBytes, directory);
-  const cases = bench.cases.filter(({ group }) => groups === undefined || groups.includes(group));
+  const cases = bench.cases.filter(({ group }) => isWanted(group));
   const samples = await measure(cases).finally(() => bench.close());
   printMeasures(cases, samples);
-  const results = resultsOf(LOOPBACK_GOALS, samples);
   if (values.chart !== undefined) drawChart(values.chart, cases, samples);
-  writeReport('engine', { sizeBytes, runs, results, samples: Object.fromEntries(samples) });
+  return { results: resultsOf(LOOPBACK_GOALS, samples), samples };
+}
+
+async function main(): Promise<void> {
+  const hasLoopback = ['large', 'small', 'latency', 'local'].some(isWanted);
+  const { results, samples } = hasLoopback
+    ? await measureLoopback()
+    : { results: [], samples: new Map<string, Sample[]>() };
+  const hasCards = isWanted('cards') && process.getuid?.() === 0;
+  const cards = hasCards ? await measureCards(Math.min(runs, CARD_RUNS_MAX)) : [];
+  if (hasCards) printCards(cards);
+  else if (isWanted('cards')) console.log('\nNetwork cards were left out: links between hosts take root');
+  writeReport('engine', { sizeBytes, runs, results, cards, samples: Object.fromEntries(samples) });
 }
 
 try {

@@ -39,6 +39,7 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/engine/transport/tcp/allowance.ts': 'test/integration/engine/rate-limits.test.ts',
   'src/engine/transport/tcp/ask-queue.ts': 'test/integration/engine/rate-limits.test.ts',
   'src/engine/transport/tcp/client-connection.ts': 'test/integration/engine/golden-exchange.test.ts',
+  'src/engine/transport/tcp/direct-worker.ts': 'test/contract/tcp-transport.test.ts',
   'src/engine/transport/tcp/inbound.ts': 'test/fault/engine/data-port-hostile.test.ts',
   'src/engine/transport/tcp/identity.ts': 'test/integration/engine/cards.test.ts',
   'src/engine/transport/tcp/pack-slices.ts': 'test/unit/engine/transport/tcp/tcp-peer.test.ts',

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { runChildScript } from '../../support/child-script.ts';
 
-/** Begins a transfer between two engines; `workers` are those of the client. */
+/** Begins a transfer between two engines, after a small one that takes a way of its own; `workers` are those of the client. */
 const TRANSFER = `
 import { Worker } from 'node:worker_threads';
 const workers = [];
@@ -22,6 +22,7 @@ await client.registerLocalMemory(local.address, size, '*', { remoteAccess: 'none
 remote.view().fill(0xee);
 const segment = await client.openSegment('server');
 const request = { opcode: 'read', segment, localAddress: local.address, remoteAddress: remote.address, lengthBytes: size };
+await client.submitTransfer([{ ...request, lengthBytes: 4096 }]).done;
 const batch = client.submitTransfer([request, request, request, request]);
 while (batch.tasks[0].transferredBytes === 0) await new Promise(setImmediate);
 `;

@@ -101,7 +101,7 @@ describe('a READ that may be refused', () => {
     const batch = client.submitTransfer(requests);
     await expect(batch.done).rejects.toMatchObject({ code: ErrorCode.TransferRefused });
     expect(refusalsOf(batch)).toEqual(requests.map((_, at) => (at % 3 === 0 ? 'sent' : undefined)));
-    for (const { localAddress, lengthBytes } of requests) {
+    for (const { localAddress = 0, lengthBytes } of requests) {
       const offset = Number(BigInt(localAddress) - local.address);
       expectSameBytes(
         local.bytes.subarray(offset, offset + lengthBytes),

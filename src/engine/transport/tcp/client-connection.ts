@@ -46,6 +46,8 @@ export interface ClientContext {
   readonly download: Pacer | undefined;
   onConnected(connection: ClientConnection): void;
   onSettled(requestId: number, outcome: Outcome): void;
+  /** It has done all that it was asked. */
+  onIdle(): void;
   /** Of a READ that takes long. */
   onProgress(requestId: number, payloadBytes: number): void;
   onSilent(connection: ClientConnection, silentMs: number): void;
@@ -304,6 +306,7 @@ export class ClientConnection implements Channel {
     }
     const done = this.#awaiting.splice(0, finished);
     for (const request of done) this.#settle(request, outcomeOf(request));
+    if (!this.isBusy) this.#context.onIdle();
     if (left > 0) this.close('the peer sent bytes that nobody asked for', 'lost');
   }
 

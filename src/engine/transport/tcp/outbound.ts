@@ -11,6 +11,7 @@ import {
   type SubmitMessage,
 } from './messages.ts';
 import type { Pacer } from './pacer.ts';
+import type { ClientRequest } from './pending-request.ts';
 import type { Reactor } from './reactor.ts';
 
 export interface OutboundOptions {
@@ -39,6 +40,9 @@ export class Outbound {
       sink: this.#sink,
       onConnected: ({ id }) => options.post({ kind: 'connected', connectionId: id }),
       onSettled: (requestId, outcome) => this.#settle(requestId, outcome),
+      onIdle: () => {
+        if (!this.isBusy) this.flush();
+      },
       onProgress: (requestId, payloadBytes) => options.post({ kind: 'progress', requestId, payloadBytes }),
       onSilent: ({ id }, silentMs) => options.post({ kind: 'silent', connectionId: id, silentMs }),
       onAnswered: ({ id }) => options.post({ kind: 'answered', connectionId: id }),
@@ -65,15 +69,9 @@ export class Outbound {
   submit({ connectionId, packed }: SubmitMessage): void {
     const connection = this.#connections.get(connectionId);
     for (let at = 0; at < packed.length; at += REQUEST_FIELDS) {
-      const fields = packed.subarray(at, at + REQUEST_FIELDS);
-      const [id = 0, opcode = 0, localAddress = 0, remoteAddress = 0, lengthBytes = 0, flow = 0] = fields;
-      const [queuedBytes = 0, sentWithinMs = 0] = fields.subarray(6);
-      if (connection === undefined) this.#settle(id, Outcome.Unstarted);
-      else {
-        const kind = opcode === 1 ? 'write' : 'read';
-        const refuseWhen = queuedBytes === 0 ? undefined : { queuedBytes, sentWithinMs };
-        connection.submit({ id, opcode: kind, localAddress, remoteAddress, lengthBytes, flow, refuseWhen });
-      }
+      const request = unpackRequest(packed, at);
+      if (connection === undefined) this.#settle(request.id, Outcome.Unstarted);
+      else connection.submit(request);
     }
   }
 
@@ -92,11 +90,12 @@ export class Outbound {
   }
 
   #settle(requestId: number, outcome: Outcome): void {
-    if (this.#results.length === 0) queueMicrotask(() => this.#flush());
+    if (this.#results.length === 0) queueMicrotask(() => this.flush());
     this.#results.push(requestId, outcome);
   }
 
-  #flush(): void {
+  /** Sends the results that there are. */
+  flush(): void {
     if (this.#results.length < RESULT_FIELDS) return;
     this.#options.post({ kind: 'settled', packed: Float64Array.from(this.#results) });
     this.#results = [];
@@ -104,7 +103,21 @@ export class Outbound {
 
   close(): void {
     for (const connection of this.#connections.values()) connection.close('the engine is closing', 'closed');
-    this.#flush();
+    this.flush();
     this.#sink.free();
   }
+}
+
+/** Field by field: a slice of the array for each of thousands of requests would cost more than all the rest. */
+function unpackRequest(packed: Float64Array, at: number): ClientRequest {
+  const queuedBytes = packed[at + 6] ?? 0;
+  return {
+    id: packed[at] ?? 0,
+    opcode: packed[at + 1] === 1 ? 'write' : 'read',
+    localAddress: packed[at + 2] ?? 0,
+    remoteAddress: packed[at + 3] ?? 0,
+    lengthBytes: packed[at + 4] ?? 0,
+    flow: packed[at + 5] ?? 0,
+    refuseWhen: queuedBytes === 0 ? undefined : { queuedBytes, sentWithinMs: packed[at + 7] ?? 0 },
+  };
 }

@@ -7,12 +7,20 @@ const MUST_NOT_REFUSE: RefuseWhen = { queuedBytes: 0, sentWithinMs: 0 };
 /** The slices of one `submit` message to a worker. */
 export function packSlices(slices: readonly Slice[]): Float64Array {
   const packed = new Float64Array(slices.length * REQUEST_FIELDS);
-  slices.forEach(({ id, offset, lengthBytes, progress: { request, flow } }, index) => {
-    const opcode = request.opcode === 'write' ? 1 : 0;
+  let at = 0;
+  for (const { id, offset, lengthBytes, progress } of slices) {
+    const { request, flow } = progress;
     const isWhole = lengthBytes === request.lengthBytes;
     const { queuedBytes, sentWithinMs } = (isWhole ? request.refuseWhen : undefined) ?? MUST_NOT_REFUSE;
-    const addresses = [request.localAddress + offset, request.remoteAddress + offset];
-    packed.set([id, opcode, ...addresses, lengthBytes, flow, queuedBytes, sentWithinMs], index * REQUEST_FIELDS);
-  });
+    packed[at] = id;
+    packed[at + 1] = request.opcode === 'write' ? 1 : 0;
+    packed[at + 2] = request.localAddress + offset;
+    packed[at + 3] = request.remoteAddress + offset;
+    packed[at + 4] = lengthBytes;
+    packed[at + 5] = flow;
+    packed[at + 6] = queuedBytes;
+    packed[at + 7] = sentWithinMs;
+    at += REQUEST_FIELDS;
+  }
   return packed;
 }

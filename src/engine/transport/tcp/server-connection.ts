@@ -162,10 +162,11 @@ export class ServerConnection implements Channel {
   }
 
   #serve(): boolean {
+    const isIdle = this.#answers.length === 0 && !this.#headers.hasHeader;
+    if (isIdle && !(this.#readable && this.#readHeaders())) return false;
     this.#lookAtHeaders();
     if (this.#state !== SERVING) return this.#state.tag === 'receiving';
-    if (this.#answers.length > 0) return this.#flush();
-    return this.#readable && this.#readHeaders();
+    return this.#answers.length > 0 ? this.#flush() : this.#readable;
   }
 
   #readHeaders(): boolean {

@@ -4,12 +4,12 @@ import type { PathRoute } from '../../paths/path-pairs.ts';
 import type { PathStatus } from '../../paths/path-status.ts';
 import { SpeedMeter } from '../../paths/speed-meter.ts';
 import type { Segment } from '../../segment.ts';
+import type { ConnectionWorker } from './direct-worker.ts';
 import type { Slice } from './slice.ts';
-import type { WorkerHandle } from './worker-handle.ts';
 
 export interface PeerConnection {
   readonly id: number;
-  readonly worker: WorkerHandle;
+  readonly worker: ConnectionWorker;
   readonly path: TcpPath;
   readonly hostAddress: string;
   isOpen: boolean;

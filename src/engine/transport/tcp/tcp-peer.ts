@@ -16,6 +16,7 @@ import { chooseMove, choosePath } from '../../paths/path-choice.ts';
 import type { PathRoute } from '../../paths/path-pairs.ts';
 import type { PathStatus } from '../../paths/path-status.ts';
 import type { Segment } from '../../segment.ts';
+import type { ConnectionWorker } from './direct-worker.ts';
 import { type ConnectionEnd, Outcome } from './messages.ts';
 import { packSlices } from './pack-slices.ts';
 import { PathSet } from './path-set.ts';
@@ -23,7 +24,6 @@ import type { Slice } from './slice.ts';
 import { errorOfSlice } from './slice-error.ts';
 import { SliceQueue } from './slice-queue.ts';
 import { type PeerConnection, TcpPath } from './tcp-path.ts';
-import type { WorkerHandle } from './worker-handle.ts';
 
 /** What a peer needs of the transport that owns it. */
 export interface PeerContext {
@@ -32,7 +32,7 @@ export interface PeerContext {
   /** Bytes in flight on one connection. */
   readonly windowBytes: number;
   /** Gives a new connection its id and the worker whose turn it is. */
-  newConnection(): { readonly id: number; readonly worker: WorkerHandle };
+  newConnection(): { readonly id: number; readonly worker: ConnectionWorker };
   onConnectionOpened(connection: PeerConnection, peer: TcpPeer): void;
   onConnectionEnded(connection: PeerConnection): void;
   /** Reads over a new connection who answers there; `undefined` says that it is the right one. */

@@ -8,6 +8,7 @@ import type { Segment } from '../../segment.ts';
 import type { Topology } from '../../topology/topology.ts';
 import { createRateLimit, type RateLimit } from '../rate-limiter.ts';
 import type { Reach, Transport, TransportRequest } from '../transport.ts';
+import { DirectWorker } from './direct-worker.ts';
 import { Identity, IdentityQuestion } from './identity.ts';
 import { type FromWorker, Outcome, REQUEST_FIELDS, RESULT_FIELDS } from './messages.ts';
 import { PeerWatch } from './peer-watch.ts';
@@ -46,6 +47,9 @@ export interface TcpTransportOptions {
 }
 
 const REFUSABLE_BYTES_MAX = 16 * 1024 * 1024;
+/** What the engine's own thread may move at once, so that it does not become a bottleneck. */
+const DIRECT_BYTES_MAX = 64 * 1024;
+const DIRECT_REQUESTS_MAX = 16;
 const IDLE_PEER_MS = 60_000;
 
 /** As many as make two cores busy and no more than eight: beyond that the network card is the limit. */
@@ -62,6 +66,10 @@ export class TcpTransport implements Transport {
   readonly #connections = new Map<number, { readonly connection: PeerConnection; readonly peer: TcpPeer }>();
   readonly #slices = new Map<number, { readonly slice: Slice; readonly peer: TcpPeer }>();
   readonly #progress = new Map<TransportRequest, { readonly progress: RequestProgress; readonly peer: TcpPeer }>();
+  /** For a few small requests; started by the first of them. */
+  #direct: DirectWorker | undefined;
+  readonly #directPeers = new Set<TcpPeer>();
+  #directBytes = 0;
   readonly #idleTimer: NodeJS.Timeout;
   readonly #peerContext: PeerContext;
   readonly #sliceBytes: number;
@@ -178,12 +186,14 @@ export class TcpTransport implements Transport {
 
   submit(requests: readonly TransportRequest[]): void {
     const byPeer = new Map<TcpPeer, Slice[]>();
+    const isDirect = this.#fitsDirect(requests);
     for (const request of requests) {
       if (this.#closing !== undefined) {
         request.onSettled(this.#closedError());
         continue;
       }
-      const peer = this.#peerOf(request);
+      const peer = this.#peerOf(request, isDirect);
+      if (this.#directPeers.has(peer)) this.#directBytes += request.lengthBytes;
       const sliceBytes = this.#sliceBytesOf(request, peer);
       const flow = this.#isLimited ? this.#flowOf(request) : 0;
       const progress = new RequestProgress(request, sliceBytes, () => this.#nextId++, this.#onSliceSettled, flow);
@@ -213,8 +223,20 @@ export class TcpTransport implements Transport {
 
   readonly #onSliceSettled = ({ id, progress }: Slice): void => {
     this.#slices.delete(id);
-    if (progress.isSettled) this.#progress.delete(progress.request);
+    if (!progress.isSettled) return;
+    const { request } = progress;
+    const peer = this.#progress.get(request)?.peer;
+    if (peer !== undefined && this.#directPeers.has(peer)) this.#directBytes -= request.lengthBytes;
+    this.#progress.delete(request);
   };
+
+  /** Whether requests are so few and small that the engine's own thread may move them. */
+  #fitsDirect(requests: readonly TransportRequest[]): boolean {
+    if (this.#isLimited || requests.length > DIRECT_REQUESTS_MAX) return false;
+    let bytes = this.#directBytes;
+    for (const { lengthBytes } of requests) bytes += lengthBytes;
+    return bytes <= DIRECT_BYTES_MAX;
+  }
 
   /** What may be refused is asked in one, so that it is refused as a whole. */
   #sliceBytesOf({ segment, refuseWhen, lengthBytes }: TransportRequest, peer: TcpPeer): number {
@@ -232,15 +254,16 @@ export class TcpTransport implements Transport {
     return range === undefined ? 0 : flowOf(range);
   }
 
-  #peerOf(request: TransportRequest): TcpPeer {
+  #peerOf(request: TransportRequest, fitsDirect: boolean): TcpPeer {
     const { segment, priority = 'normal' } = request;
     const location = this.#routes.hasLocations ? this.#rangeOf(request)?.location : undefined;
     const { key: wayKey, routes } = this.#routes.to(segment, location);
     // Connections of their own, so that urgent requests stand in no queue with others, neither here nor at the peer.
-    const key = `${priority} ${wayKey}`;
+    const isDirect = fitsDirect && routes.length === 0 && segment.protocolVersion === 2;
+    const key = `${isDirect ? 'direct' : priority} ${wayKey}`;
     let peer = this.#peers.get(key);
     if (peer === undefined) {
-      peer = new TcpPeer(segment, this.#peerContext, routes);
+      peer = isDirect ? this.#createDirectPeer(segment) : new TcpPeer(segment, this.#peerContext, routes);
       this.#peers.set(key, peer);
     }
     if (peer.isRouted) this.#watch.add(peer);
@@ -259,6 +282,15 @@ export class TcpTransport implements Transport {
     const packed = new Float64Array(REQUEST_FIELDS);
     packed.set([id, 0, question.localAddress, question.remoteAddress, IDENTITY_BYTES]);
     connection.worker.post({ kind: 'submit', connectionId: connection.id, packed });
+  }
+
+  #createDirectPeer(segment: Segment): TcpPeer {
+    this.#direct ??= new DirectWorker(this.#options, (message) => this.#onMessage(message));
+    const worker = this.#direct;
+    const newConnection = (): { id: number; worker: DirectWorker } => ({ id: this.#nextId++, worker });
+    const peer = new TcpPeer(segment, { ...this.#peerContext, connectionsPerPeer: 1, newConnection });
+    this.#directPeers.add(peer);
+    return peer;
   }
 
   #newConnection(): { id: number; worker: WorkerHandle } {
@@ -346,6 +378,7 @@ export class TcpTransport implements Transport {
       if (peer.idleMs(nowMs) < IDLE_PEER_MS) continue;
       peer.disconnect();
       this.#peers.delete(key);
+      this.#directPeers.delete(peer);
     }
   }
 
@@ -367,6 +400,7 @@ export class TcpTransport implements Transport {
   async #stop(): Promise<void> {
     clearInterval(this.#idleTimer);
     this.#watch.close();
+    this.#direct?.close();
     const [listening, ...others] = this.#workers;
     await listening?.stop(); // first, so that it deals no more sockets to the others
     await Promise.all(others.map((worker) => worker.stop()));

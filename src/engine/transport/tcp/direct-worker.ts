@@ -1,0 +1,69 @@
+/**
+ * Does for a few small requests what an I/O worker does, in the engine's own thread. Who asks for 4 KiB and waits for it is served
+ * sooner without two changes of threads; and when this thread is busy, its caller could not look at the answer anyway.
+ */
+import { MESSAGE_PARTS } from './client-connection.ts';
+import { MessageHeader } from './message-header.ts';
+import type { FromWorker, ToWorker } from './messages.ts';
+import { Outbound, type OutboundOptions } from './outbound.ts';
+import { Reactor } from './reactor.ts';
+
+/** Where a peer sends what concerns one connection. */
+export interface ConnectionWorker {
+  /** Does nothing once it has been told to stop. */
+  post(message: ToWorker): void;
+}
+
+export class DirectWorker implements ConnectionWorker {
+  readonly #reactor = new Reactor();
+  readonly #message = new MessageHeader(MESSAGE_PARTS);
+  readonly #outbound: Outbound;
+  readonly #onExit = (): void => this.close();
+  #isRunQueued = false;
+  #isClosed = false;
+
+  /** @param onMessage - Never called from within {@link post}. */
+  constructor(
+    timeouts: Pick<OutboundOptions, 'connectTimeoutMs' | 'stallTimeoutMs'>,
+    onMessage: (message: FromWorker) => void,
+  ) {
+    this.#outbound = new Outbound({
+      ...timeouts,
+      reactor: this.#reactor,
+      message: this.#message,
+      upload: undefined,
+      download: undefined,
+      post: (message) => queueMicrotask(() => onMessage(message)),
+    });
+    process.on('exit', this.#onExit); // its handle must not outlive this thread's JavaScript
+  }
+
+  post(message: ToWorker): void {
+    if (this.#isClosed) return;
+    if (message.kind === 'submit') this.#outbound.submit(message);
+    else if (message.kind === 'connect') this.#outbound.connect(message);
+    else if (message.kind === 'cancel') this.#outbound.cancel(message.connectionId, message.requestIds);
+    else if (message.kind === 'disconnect') this.#outbound.disconnect(message.connectionId);
+    this.#runSoon();
+  }
+
+  /** Once the caller is through, and before the event loop does anything else. */
+  #runSoon(): void {
+    if (this.#isRunQueued) return;
+    this.#isRunQueued = true;
+    queueMicrotask(() => {
+      this.#isRunQueued = false;
+      this.#reactor.run();
+    });
+  }
+
+  /** Ends its connections; what they carried is told as undone. Idempotent. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    process.off('exit', this.#onExit);
+    this.#outbound.close();
+    this.#reactor.close();
+    this.#message.free();
+  }
+}
