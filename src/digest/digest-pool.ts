@@ -9,9 +9,11 @@ import { DigestThread } from './digest-thread.ts';
 import { closedError, PendingDigest, sumBytes } from './pending-digest.ts';
 
 const MAX_DEFAULT_WORKERS = 4;
+/** A thread takes a tenth of a second to start. Whoever opens a pool and closes it at once has none. */
+const WARM_UP_MS = 100;
 
 export interface DigestPoolOptions {
-  /** Threads, started with the first job. Default: one less than the processors, 1 to 4. */
+  /** Threads; one is started soon after the pool was opened, the others when there is work for them. Default: one less than the processors, 1 to 4. */
   readonly workers?: number | undefined;
   readonly logger?: Logger | undefined;
 }
@@ -38,10 +40,13 @@ export class DigestPool implements AsyncDisposable {
   readonly #aborts = new AbortListeners();
   #nextId = 0;
   #isDispatchPlanned = false;
+  readonly #warmUp: NodeJS.Timeout;
   #close: Promise<void> | undefined;
 
   private constructor(workers: number, logger: Logger) {
     this.#threads = Array.from({ length: workers }, () => new DigestThread(logger, () => this.#planDispatch()));
+    this.#warmUp = setTimeout(() => this.#threads[0]?.warmUp(), WARM_UP_MS);
+    this.#warmUp.unref();
   }
 
   /** @throws P2P_INVALID_ARGUMENT When `workers` is not a whole number from 1. */
@@ -105,6 +110,7 @@ export class DigestPool implements AsyncDisposable {
   }
 
   async #drain(): Promise<void> {
+    clearTimeout(this.#warmUp);
     for (const queue of Object.values(this.#queues)) {
       for (const job of queue) job.fail(closedError());
       queue.clear();

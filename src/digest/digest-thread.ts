@@ -17,7 +17,7 @@ export interface ThreadJob {
   lose(cause: unknown): void;
 }
 
-/** One worker thread and the jobs it has. Starts it with the first job, and again after it died. */
+/** One worker thread and the jobs it has. Starts it with the first job at the latest, and again after it died. */
 export class DigestThread {
   readonly #logger: Logger;
   readonly #onRoom: () => void;
@@ -41,6 +41,16 @@ export class DigestThread {
   /** How many bytes a new job of this priority would wait for. */
   bytesAhead(priority: DigestPriority): number {
     return priority === 'foreground' ? this.#bytes.foreground : this.#bytes.foreground + this.#bytes.background;
+  }
+
+  /** Starts the thread before there is work for it, unless it runs. It does not hold the process. */
+  warmUp(): void {
+    try {
+      this.#worker ??= this.#start();
+      if (this.#jobs.size === 0) this.#worker.unref();
+    } catch (error) {
+      this.#logger.debug({ error }, 'digest thread not started yet'); // the first job tries again, and fails with the reason
+    }
   }
 
   /** Takes a job; {@link flush} sends it together with others. */
