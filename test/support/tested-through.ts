@@ -28,6 +28,7 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/engine/transport/local/peer-ranges.ts': 'test/unit/engine/transport/local/range-table.test.ts',
   'src/engine/transport/loopback/': 'test/contract/loopback-transport.test.ts',
   'src/engine/transport/memory-mover.ts': 'test/contract/local-transport.test.ts',
+  'src/engine/transport-route.ts': 'test/unit/engine/transport-router.test.ts',
   'src/engine/transport/transport.ts': 'test/contract/tcp-transport.test.ts',
   'src/engine/transport/rdma/connection-table.ts': 'test/rdma/rdma-transport.test.ts',
   'src/engine/transport/rdma/local-memory.ts': 'test/rdma/rdma-transport.test.ts',

@@ -55,6 +55,13 @@ describe('readConfig', () => {
     }
   });
 
+  test('reads transports from the flag or the variable', () => {
+    expect(readConfig({}, {}).transports).toBeUndefined();
+    expect(readConfig({ transports: 'local, tcp' }, {}).transports).toEqual(['local', 'tcp']);
+    expect(readConfig({}, { P2PSTORE_TRANSPORTS: 'tcp' }).transports).toEqual(['tcp']);
+    expect(() => readConfig({ transports: 'pigeon' }, {})).toThrow(invalid('--transports'));
+  });
+
   test('reads rate limits from flags and variables', () => {
     expect(readConfig({}, {})).toMatchObject({
       maxUploadBytesPerSecond: undefined,

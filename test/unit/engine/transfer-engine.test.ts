@@ -48,6 +48,9 @@ describe('TransferEngine', () => {
       ['maxInboundConnections', { maxInboundConnections: 0 }],
       ['connectTimeoutMs', { connectTimeoutMs: 0 }],
       ['stallTimeoutMs', { stallTimeoutMs: Number.NaN }],
+      ['transports', { transports: [] }],
+      ['transports', { transports: ['tcp', 'tcp'] as const }],
+      ['transports', { transports: ['pigeon' as 'tcp'] }],
       ['nicPriorityMatrix', { nicPriorityMatrix: '{"cpu:0":[["no-such-card0"],[]]}' }],
     ])('refuses a bad %s: %j', async (argument, options) => {
       const error = await openEngine(options).catch((reason: unknown) => reason);
