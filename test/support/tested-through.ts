@@ -24,7 +24,6 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/engine/transport/local/local-peer.ts': 'test/integration/engine/same-host.test.ts',
   'src/engine/transport/local/local-transport.ts': 'test/contract/local-transport.test.ts',
   'src/engine/transport/local/mapped-peer-files.ts': 'test/integration/engine/same-host.test.ts',
-  'src/engine/transport/local/mapped-peer-files.ts': 'test/integration/engine/same-host.test.ts',
   'src/engine/transport/local/peer-ranges.ts': 'test/unit/engine/transport/local/range-table.test.ts',
   'src/engine/transport/loopback/': 'test/contract/loopback-transport.test.ts',
   'src/engine/transport/memory-mover.ts': 'test/contract/local-transport.test.ts',
