@@ -2,7 +2,7 @@
  * One engine on a host with several cards: `card-host SIZE METADATA NAME HOST`. Serves its memory, and reads that of another:
  *
  *   read MATRIX BYTES SEGMENT ADDRESS    reads once over the cards of that matrix; answers with seconds
- *   start MATRIX BYTES SEGMENT ADDRESS   reads over and over, and notes every 20 ms what each card has received
+ *   start MATRIX BYTES SEGMENT ADDRESS   reads over and over with an engine that knows of no faults yet, and notes every 20 ms what each card has received
  *   stop                                 answers with these notes, and how many reads failed
  */
 import { readFileSync } from 'node:fs';
@@ -34,6 +34,11 @@ async function engineWith(matrix: string): Promise<TransferEngine> {
   await engine.registerLocalMemory(region.address, sizeBytes);
   engines.set(matrix, engine);
   return engine;
+}
+
+async function closeAll(): Promise<void> {
+  for (const engine of engines.values()) await engine.close();
+  engines.clear();
 }
 
 async function read(engine: TransferEngine, segment: Segment, bytes: number, address: bigint): Promise<void> {
@@ -82,8 +87,10 @@ await answerLines(async ([command, matrix = '', bytes, segmentName = '', address
     clearInterval(timer);
     timer = undefined;
     await reading;
+    await closeAll();
     return { samples, failures };
   }
+  if (command === 'start') await closeAll();
   const engine = await engineWith(matrix);
   const segment = await engine.openSegment(segmentName);
   const startMs = performance.now();
@@ -91,5 +98,5 @@ await answerLines(async ([command, matrix = '', bytes, segmentName = '', address
   else await read(engine, segment, Number(bytes), BigInt(address));
   return { seconds: (performance.now() - startMs) / 1000 };
 });
-for (const engine of engines.values()) await engine.close();
+await closeAll();
 await region.close();

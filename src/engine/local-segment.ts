@@ -4,6 +4,8 @@ import { encodeDescriptor, type SegmentDescriptor } from './segment-descriptor.t
 export interface ListedBuffer {
   readonly address: number;
   readonly lengthBytes: number;
+  /** Absent: `*`. */
+  readonly location?: string | undefined;
 }
 
 /** What is said about the own segment, but for its buffers. */

@@ -10,6 +10,7 @@
  */
 import { z } from 'zod';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import { ANY_LOCATION } from './nic-priority-matrix.ts';
 import type { Segment } from './segment.ts';
 
 const PREFIX = 'mooncake/';
@@ -32,7 +33,12 @@ export function locationKey(segmentName: string, clusterId?: string): string {
 export interface SegmentDescriptor {
   readonly name: string;
   readonly dataPort: number;
-  readonly buffers: readonly { readonly address: number; readonly lengthBytes: number }[];
+  readonly buffers: readonly {
+    readonly address: number;
+    readonly lengthBytes: number;
+    /** Absent: `*`. */
+    readonly location?: string | undefined;
+  }[];
   /** Random for each engine: tells a restarted store from the one before. Absent in Mooncake's own. */
   readonly instance?: string | undefined;
   /** What transports other than TCP publish, by their name. */
@@ -52,7 +58,12 @@ function timestamp(now: Date): string {
 export function encodeDescriptor(descriptor: SegmentDescriptor, now: Date = new Date()): Uint8Array {
   const { name, dataPort, buffers, instance, endpoints } = descriptor;
   const record = {
-    buffers: buffers.map(({ address, lengthBytes }) => ({ addr: address, length: lengthBytes, name })),
+    buffers: buffers.map(({ address, lengthBytes, location = ANY_LOCATION }) => ({
+      addr: address,
+      length: lengthBytes,
+      name,
+      p2pstore_location: location === ANY_LOCATION ? undefined : location,
+    })),
     name,
     p2pstore_instance: instance,
     p2pstore_transports: endpoints,
@@ -77,7 +88,14 @@ const descriptorSchema = z.object({
   p2pstore_instance: z.string().optional(),
   p2pstore_transports: z.record(z.string(), z.unknown()).optional().catch(undefined),
   buffers: z
-    .array(z.object({ name: z.string().min(1), addr: z.int().positive(), length: z.int().positive() }))
+    .array(
+      z.object({
+        name: z.string().min(1),
+        addr: z.int().positive(),
+        length: z.int().positive(),
+        p2pstore_location: z.string().optional().catch(undefined),
+      }),
+    )
     .nullish(),
 });
 
@@ -109,10 +127,10 @@ export function decodeSegment(segmentName: string, descriptor: Uint8Array, locat
     port: record.tcp_data_port,
     ...(rpcPort > 0 && { rpcPort }),
     protocolVersion: record.tcp_proto_version >= 2 ? 2 : 1,
-    buffers: (record.buffers ?? []).map(({ addr, length, name }) => ({
+    buffers: (record.buffers ?? []).map(({ addr, length, name, p2pstore_location: location = name }) => ({
       address: addr,
       lengthBytes: length,
-      location: name,
+      location,
     })),
     instance: record.p2pstore_instance,
     endpoints: record.p2pstore_transports,

@@ -119,6 +119,15 @@ describe('encodeDescriptor', () => {
     );
   });
 
+  test('says where memory lies, unless nobody knows', () => {
+    const buffers = [
+      { address: 4096, lengthBytes: 1, location: 'cpu:1' },
+      { address: 8192, lengthBytes: 1, location: '*' },
+    ];
+    const segment = decodeSegment(NAME, encodeDescriptor({ name: NAME, dataPort: 1, buffers }), LOCATION);
+    expect(segment.buffers.map(({ location }) => location)).toEqual(['cpu:1', NAME]);
+  });
+
   test('without an instance has exactly the fields of a captured descriptor', () => {
     const ours = encodeDescriptor({ name: NAME, dataPort: 1, buffers: [{ address: 1, lengthBytes: 1 }] });
     const shape = (text: string): unknown =>

@@ -64,6 +64,21 @@ describe('TcpRoutes', () => {
     expect(routesOf(made(0, 1), behind)).toContain('eth1 203.0.113.7 1');
   });
 
+  test('takes the cards of the peer that are near to its memory, where it says so', () => {
+    const matrix = { '*': [['eth0'], ['eth1']], 'cpu:1': [['eth1'], []] };
+    const plain = peer([0, 1]);
+    const segment = peer([0, 1], {
+      endpoints: { tcp: { ...(plain.endpoints?.['tcp'] as object), matrix } },
+      buffers: [{ address: 4096, lengthBytes: 4096, location: 'cpu:1' }],
+    });
+    const routes = new TcpRoutes(made(0, 1));
+    const cardsAt = (address: number): (string | undefined)[] =>
+      routes.to(segment, '*', address).routes.map(({ remoteCard }) => remoteCard);
+    expect(cardsAt(8191)).toEqual(['eth1']);
+    expect(cardsAt(8192)).toEqual(['eth0', 'eth1']);
+    expect(cardsAt(4095)).toEqual(['eth0', 'eth1']);
+  });
+
   test('keeps peers apart by address, restart and cards, and no others', () => {
     const routes = new TcpRoutes(given({ 'cpu:0': [['eth0'], []], 'cpu:1': [['eth1'], []] }, 0, 1));
     const segment = peer([0, 1]);
