@@ -55,8 +55,10 @@ export class TransportRouter implements RequestSink {
 
   submit(requests: readonly TransportRequest[]): void {
     const legs = new Legs();
+    let route: TransportRoute | undefined;
     for (const request of requests) {
-      const route = this.#routeTo(request.segment);
+      // Thousands of requests of a batch go to one segment: it is looked up once.
+      if (route === undefined || route.segment !== request.segment) route = this.#routeTo(request.segment);
       const choice = route.choose();
       if (choice !== undefined && !(choice instanceof Promise) && route.isLast(choice)) legs.add(choice, request);
       else this.#send(this.#createJourney(request, route), choice, legs);

@@ -187,12 +187,15 @@ export class TcpTransport implements Transport {
   submit(requests: readonly TransportRequest[]): void {
     const byPeer = new Map<TcpPeer, Slice[]>();
     const isDirect = this.#fitsDirect(requests);
+    let last: { readonly request: TransportRequest; readonly peer: TcpPeer } | undefined;
     for (const request of requests) {
       if (this.#closing !== undefined) {
         request.onSettled(this.#closedError());
         continue;
       }
-      const peer = this.#peerOf(request, isDirect);
+      const peer =
+        last !== undefined && this.#isSameWay(last.request, request) ? last.peer : this.#peerOf(request, isDirect);
+      last = { request, peer };
       if (this.#directPeers.has(peer)) this.#directBytes += request.lengthBytes;
       const sliceBytes = this.#sliceBytesOf(request, peer);
       const flow = this.#isLimited ? this.#flowOf(request) : 0;
@@ -229,6 +232,11 @@ export class TcpTransport implements Transport {
     if (peer !== undefined && this.#directPeers.has(peer)) this.#directBytes -= request.lengthBytes;
     this.#progress.delete(request);
   };
+
+  /** Whether it is sure that two requests go to one peer; thousands of them in a batch need not look for it. */
+  #isSameWay(one: TransportRequest, other: TransportRequest): boolean {
+    return one.segment === other.segment && one.priority === other.priority && !this.#routes.hasLocations;
+  }
 
   /** Whether requests are so few and small that the engine's own thread may move them. */
   #fitsDirect(requests: readonly TransportRequest[]): boolean {
