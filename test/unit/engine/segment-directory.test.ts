@@ -40,7 +40,7 @@ describe('SegmentDirectory', () => {
 
   beforeEach(async () => {
     store = new CountingStore(`memory:${randomUUID()}`);
-    leaseKeeper = await LeaseKeeper.open(store, { ttlMs: 300 });
+    leaseKeeper = await LeaseKeeper.open(store, { ttlMs: 3000 });
     listener = net.createServer((socket) => socket.destroy());
     await new Promise<void>((resolve) => listener.listen(0, HOST, resolve));
     livePort = (listener.address() as net.AddressInfo).port;

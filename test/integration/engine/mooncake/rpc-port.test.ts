@@ -106,10 +106,24 @@ describe('two engines without a metadata store', () => {
     await using engine = await open();
     expect(await outcomeOf(engine.openSegment('no-port'))).toBe(ErrorCode.InvalidArgument);
     expect(await outcomeOf(engine.openSegment('127.0.0.1:1'))).toBe(ErrorCode.PeerUnreachable);
-    const server = net.createServer((socket) => socket.end(encodeRpcFrame(1, 'null')));
+  });
+
+  test.each([
+    ['null', encodeRpcFrame(1, 'null'), ErrorCode.SegmentNotFound],
+    ['a list', encodeRpcFrame(1, '[1]'), ErrorCode.RecordInvalid],
+    ['a segment of RDMA', encodeRpcFrame(1, '{"name":"n","protocol":"rdma"}'), ErrorCode.RecordInvalid],
+    ['to another question', encodeRpcFrame(3, '{}'), ErrorCode.PeerUnreachable],
+    ['garbage', Buffer.alloc(64, 0xff), ErrorCode.PeerUnreachable],
+    ['nothing', Buffer.alloc(0), ErrorCode.PeerUnreachable],
+  ])('openSegment() rejects when the answer is %s', async (_what, answer, code) => {
+    await using engine = await open();
+    const server = net.createServer((socket) => {
+      socket.on('error', () => {});
+      socket.once('data', () => socket.end(answer));
+    });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as net.AddressInfo;
-    expect(await outcomeOf(engine.openSegment(`127.0.0.1:${port}`))).toBe(ErrorCode.SegmentNotFound);
+    expect(await outcomeOf(engine.openSegment(`127.0.0.1:${port}`))).toBe(code);
     server.close();
   });
 
