@@ -44,7 +44,7 @@ export const OPTIONS: Readonly<Record<OptionKey, OptionSpec>> = {
   metadata: {
     flags: '--metadata <uri>',
     summary:
-      'where stores find each other: etcd://host:2379[,host:2379...] across machines, local: or local:/folder on one machine',
+      'where stores find each other: etcd://host:2379[,host:2379...] or redis://host:6379 across machines, local: or local:/folder on one machine',
     fallback: 'local:',
     variable: 'P2PSTORE_METADATA',
   },
