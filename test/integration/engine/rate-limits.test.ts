@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { MIB } from '../../../src/core/units.ts';
+import { KIB, MIB } from '../../../src/core/units.ts';
 import type { Segment } from '../../../src/engine/segment.ts';
 import type { Batch } from '../../../src/engine/transfer.ts';
 import type { TransferEngine, TransferEngineOptions } from '../../../src/engine/transfer-engine.ts';
@@ -72,11 +72,20 @@ describe('rate limits of the TransferEngine', { retry: 2 }, () => {
     { opcode: 'read', name: 'a server that sends', client: {}, server: upload },
     { opcode: 'write', name: 'a client that sends', client: upload, server: {} },
     { opcode: 'write', name: 'a server that takes', client: {}, server: download },
-  ] as const)('hold for $name', async ({ opcode, client: clientOptions, server: serverOptions }) => {
+    {
+      opcode: 'read',
+      name: 'a client that takes in small requests',
+      client: download,
+      server: {},
+      requestBytes: 8 * KIB,
+    },
+    { opcode: 'read', name: 'a server that sends small answers', client: {}, server: upload, requestBytes: 8 * KIB },
+    { opcode: 'write', name: 'a server that takes small bodies', client: {}, server: download, requestBytes: 8 * KIB },
+  ] as const)('hold for $name', async ({ opcode, client: clientOptions, server: serverOptions, ...sizes }) => {
     const [client, server] = [await open(clientOptions), await open(serverOptions)];
     const [local, remote] = [await memoryOf(client, opcode === 'write' ? 5 : 0), await memoryOf(server, 7)];
     const segment = await client.openSegment(server.segmentName);
-    const rate = await rateOf(start({ opcode, client, segment, local, remoteAddress: remote.address }));
+    const rate = await rateOf(start({ opcode, client, segment, local, remoteAddress: remote.address, ...sizes }));
     expect(rate).toBeLessThanOrEqual(1.05);
     expect(rate).toBeGreaterThanOrEqual(0.9);
     expectSameBytes(local.bytes, remote.bytes);
