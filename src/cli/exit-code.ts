@@ -44,7 +44,9 @@ export function hintFor(error: unknown, config: Config | undefined): string | un
     case ErrorCode.MetadataUnavailable:
       return `is anything running at ${withoutCredentials(uri)}? See --metadata`;
     case ErrorCode.MetadataDenied:
-      return 'set P2PSTORE_ETCD_USER and P2PSTORE_ETCD_PASSWORD';
+      return /^rediss?:/.test(uri)
+        ? 'set P2PSTORE_METADATA to redis://user:password@host:port'
+        : 'set P2PSTORE_ETCD_USER and P2PSTORE_ETCD_PASSWORD';
     case ErrorCode.DiskFull:
       return 'free some space, or choose another --output';
     case ErrorCode.SegmentInUse:

@@ -48,6 +48,7 @@ describe('hintFor', () => {
     expect(hintFor(unavailable, config)).toContain('etcd://a:1');
     expect(hintFor(unavailable, config)).not.toContain('secret');
     expect(hintFor(denied, config)).toContain('P2PSTORE_ETCD_PASSWORD');
+    expect(hintFor(denied, readConfig({ metadata: 'redis://a:1' }, {}))).toContain('redis://user:password@');
   });
 
   test('has none for what no user can help', () => {
