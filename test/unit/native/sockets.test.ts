@@ -8,8 +8,10 @@ import { Scratch } from '../../../src/native/scratch.ts';
 import {
   acceptConnection,
   closeSocket,
+  discardOnClose,
   EAGAIN,
   EFAULT,
+  localAddress,
   localPort,
   openListener,
   receive,
@@ -56,6 +58,44 @@ describe('sockets', () => {
     const second = await accept(listener);
     theirs.destroy();
     for (const fd of [ours, first, second, listener]) closeSocket(fd);
+  });
+
+  test.each([
+    ['127.0.0.1', '127.0.0.1', '127.0.0.2'],
+    ...(hasIpv6
+      ? [
+          ['::', '127.0.0.1', '127.0.0.3'],
+          ['::1', '::1', '::1'],
+        ]
+      : []),
+  ])(
+    'a connection to a listener on %s at %s starts from %s when it is told to',
+    async (host = '', target = '', from = '') => {
+      const listener = openListener({ host, port: 0 }, 8);
+      const ours = startConnect({ host: target, port: localPort(listener) }, { host: from, card: 'lo' });
+      const theirs = await accept(listener);
+      expect([localAddress(ours), localAddress(theirs)]).toEqual([from, target]);
+      for (const fd of [ours, theirs, listener]) closeSocket(fd);
+    },
+  );
+
+  test('startConnect() says when it cannot start there', () => {
+    expect(() => startConnect({ host: '127.0.0.1', port: 9 }, { host: '192.0.2.77', card: 'lo' })).toThrow(
+      /^Cannot bind to 192\.0\.2\.77 of lo/,
+    );
+  });
+
+  test('discardOnClose() breaks the connection instead of ending it', async () => {
+    const listener = openListener({ host: '127.0.0.1', port: 0 }, 8);
+    const ours = startConnect({ host: '127.0.0.1', port: localPort(listener) });
+    const theirs = await accept(listener);
+    discardOnClose(ours);
+    closeSocket(ours);
+    const buffer = new Scratch(4096);
+    expect(receive(theirs, buffer.address, 1, 0)).toBe(-1);
+    expect(errno()).toBe(os.constants.errno.ECONNRESET);
+    buffer.free();
+    for (const fd of [theirs, listener]) closeSocket(fd);
   });
 
   test('openListener() says when the port is taken, and when the address is not ours', () => {
