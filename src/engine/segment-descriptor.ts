@@ -10,7 +10,7 @@
  */
 import { z } from 'zod';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
-import { ANY_LOCATION } from './nic-priority-matrix.ts';
+import { ANY_LOCATION, type NicPriorityMatrix } from './nic-priority-matrix.ts';
 import type { Segment } from './segment.ts';
 
 const PREFIX = 'mooncake/';
@@ -43,6 +43,16 @@ export interface SegmentDescriptor {
   readonly instance?: string | undefined;
   /** What transports other than TCP publish, by their name. */
   readonly endpoints?: Readonly<Record<string, unknown>> | undefined;
+  /** Given when the segment is one of RDMA for Mooncake's engines too, which use one kind of way alone. */
+  readonly rdma?: RdmaListing | undefined;
+}
+
+/** What Mooncake's engines read of a segment's RDMA cards. */
+export interface RdmaListing {
+  readonly devices: readonly { readonly name: string; readonly gid: string; readonly lid: number }[];
+  readonly priorityMatrix: NicPriorityMatrix;
+  /** Keys of the buffer that starts there, in the order of the devices; undefined: no card reaches it. */
+  keysOf(address: number): { readonly lkey: readonly number[]; readonly rkey: readonly number[] } | undefined;
 }
 
 const encoder = new TextEncoder();
@@ -56,18 +66,22 @@ function timestamp(now: Date): string {
 }
 
 export function encodeDescriptor(descriptor: SegmentDescriptor, now: Date = new Date()): Uint8Array {
-  const { name, dataPort, buffers, instance, endpoints } = descriptor;
+  const { name, dataPort, buffers, instance, endpoints, rdma } = descriptor;
   const record = {
     buffers: buffers.map(({ address, lengthBytes, location = ANY_LOCATION }) => ({
       addr: address,
       length: lengthBytes,
-      name,
+      lkey: rdma?.keysOf(address)?.lkey,
+      name: rdma === undefined ? name : location,
       p2pstore_location: location === ANY_LOCATION ? undefined : location,
+      rkey: rdma?.keysOf(address)?.rkey,
     })),
+    devices: rdma?.devices,
     name,
     p2pstore_instance: instance,
     p2pstore_transports: endpoints,
-    protocol: 'tcp',
+    priority_matrix: rdma?.priorityMatrix,
+    protocol: rdma === undefined ? 'tcp' : 'rdma',
     tcp_data_port: dataPort,
     tcp_proto_version: 2,
     timestamp: timestamp(now),
@@ -80,24 +94,34 @@ export function encodeLocation(host: string, rpcPort = 0): Uint8Array {
   return encoder.encode(`${JSON.stringify({ ip_or_host_name: host, rpc_port: rpcPort })}\n`);
 }
 
-const descriptorSchema = z.object({
-  name: z.string().min(1),
-  protocol: z.literal('tcp'),
-  tcp_data_port: z.int().min(1).max(65_535),
-  tcp_proto_version: z.int().min(1).default(1),
-  p2pstore_instance: z.string().optional(),
-  p2pstore_transports: z.record(z.string(), z.unknown()).optional().catch(undefined),
-  buffers: z
-    .array(
-      z.object({
-        name: z.string().min(1),
-        addr: z.int().positive(),
-        length: z.int().positive(),
-        p2pstore_location: z.string().optional().catch(undefined),
-      }),
-    )
-    .nullish(),
-});
+const u32 = z.int().min(0).max(0xffff_ffff);
+
+const descriptorSchema = z
+  .object({
+    name: z.string().min(1),
+    protocol: z.enum(['tcp', 'rdma']),
+    tcp_data_port: z.int().min(0).max(65_535),
+    tcp_proto_version: z.int().min(1).default(1),
+    p2pstore_instance: z.string().optional(),
+    p2pstore_transports: z.record(z.string(), z.unknown()).optional().catch(undefined),
+    buffers: z
+      .array(
+        z.object({
+          name: z.string().min(1),
+          addr: z.int().positive(),
+          length: z.int().positive(),
+          p2pstore_location: z.string().optional().catch(undefined),
+          rkey: z.array(u32).nullish(),
+        }),
+      )
+      .nullish(),
+    devices: z
+      .array(z.object({ name: z.string().min(1), gid: z.string().min(1), lid: z.int().min(0).default(0) }))
+      .nullish(),
+  })
+  .refine(({ protocol, tcp_data_port: port }) => protocol === 'rdma' || port > 0);
+
+type DescriptorRecord = z.infer<typeof descriptorSchema>;
 
 const locationSchema = z.object({
   ip_or_host_name: z.string().min(1),
@@ -117,6 +141,22 @@ function parse<T>(schema: z.ZodType<T>, key: string, value: Uint8Array): T {
   }
 }
 
+/** What an RDMA engine of Mooncake says, in the form in which ours publish it; they answer no questions for keys. */
+function rdmaEndpoint({ devices, buffers }: DescriptorRecord): Readonly<Record<string, unknown>> {
+  const names = (devices ?? []).map(({ name }) => name);
+  const ranges = (buffers ?? []).map(({ addr, length, rkey }) => ({
+    address: addr,
+    lengthBytes: length,
+    isReadable: true,
+    isWritable: true,
+    keys: Object.fromEntries(
+      (rkey ?? []).flatMap((key, index) => (names[index] === undefined ? [] : [[names[index], key]])),
+    ),
+    preferred: [],
+  }));
+  return { rdma: { devices: devices ?? [], ranges } };
+}
+
 /** @throws P2P_RECORD_INVALID Either record is malformed or of another protocol. */
 export function decodeSegment(segmentName: string, descriptor: Uint8Array, location: Uint8Array): Segment {
   const record = parse(descriptorSchema, descriptorKey(segmentName), descriptor);
@@ -133,6 +173,6 @@ export function decodeSegment(segmentName: string, descriptor: Uint8Array, locat
       location,
     })),
     instance: record.p2pstore_instance,
-    endpoints: record.p2pstore_transports,
+    endpoints: record.p2pstore_transports ?? (record.protocol === 'rdma' ? rdmaEndpoint(record) : undefined),
   };
 }

@@ -108,6 +108,7 @@ export class SegmentDirectory implements SegmentRegistry {
       if (other.instance === this.#local.instance) return true;
       // Its port is ours now, so its process is gone.
       if (other.host === host && other.port === dataPort) return true;
+      if (other.port === 0) return false; // an engine of RDMA alone, perhaps alive
       return !(await answers(other));
     } catch (error) {
       // An engine of another kind, perhaps alive: it is not ours to overwrite.

@@ -185,6 +185,7 @@ export class TransferEngine implements AsyncDisposable {
         dataPort: transports.tcp.port,
         endpoints: transports.endpoints,
         rpcPort: rpc.port,
+        rdma: transports.rdma?.listing,
       };
       const registry = await openRegistry(access, listing, { clusterId: options.metadataClusterId, logger });
       directory = registry;

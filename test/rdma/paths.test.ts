@@ -131,7 +131,7 @@ function queuePairsOf(pid: number): number {
 
 describe('a peer that is killed', () => {
   test('ends what is read from it as an error, and its queue pairs are freed', async () => {
-    const sizeBytes = 32 * MIB;
+    const sizeBytes = 2 * MIB;
     await using folder = await makeTemporaryFolder();
     const metadata = `local:${folder.path}`;
     await using child = startNodeChild(SERVE, [JSON.stringify({ metadata, segmentName: 'killed', sizeBytes })]);
@@ -146,7 +146,8 @@ describe('a peer that is killed', () => {
       remote: BigInt(address ?? 0),
       lengthBytes: sizeBytes,
     } as const;
-    const batch = target.submitTransfer(requestsOf(segment, [move]));
+    // More than can be read while a process dies.
+    const batch = target.submitTransfer(requestsOf(segment, new Array<typeof move>(300).fill(move)));
     await eventually('the first bytes', () => (batch.tasks[0]?.transferredBytes ?? 0) > 0, { pollMs: 1 });
     expect(queuePairsOf(process.pid)).toBeGreaterThan(0);
     await child.kill();

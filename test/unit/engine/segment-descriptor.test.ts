@@ -81,7 +81,7 @@ describe('decodeSegment', () => {
     ['bytes that are no UTF-8', Uint8Array.of(0xff, 0xfe, 0x7b)],
     ['an array', []],
     ['null', null],
-    ['another protocol', { ...valid, protocol: 'rdma' }],
+    ['another protocol', { ...valid, protocol: 'cxl' }],
     ['two protocols', { ...valid, protocol: ['tcp', 'rdma'] }],
     ['no data port', { ...valid, tcp_data_port: 0 }],
     ['a data port above 65,535', { ...valid, tcp_data_port: 65_536 }],
@@ -146,6 +146,38 @@ describe('encodeDescriptor', () => {
       protocolVersion: 2,
       buffers: [{ address: 139_887_366_406_144, lengthBytes: 65_536, location: NAME }],
       instance: 'ab',
+    });
+  });
+});
+
+describe('a segment of RDMA', () => {
+  const gid = '00:00:00:00:00:00:00:00:00:00:ff:ff:0a:00:00:02';
+  const device = { gid, lid: 0, name: 'mlx5_2' };
+  const rdma = {
+    devices: [device],
+    priorityMatrix: { 'cpu:0': [['mlx5_2'], []] as const },
+    keysOf: () => ({ lkey: [7], rkey: [8] }),
+  };
+
+  test('is written as Mooncake writes it, and stays one of TCP for us', () => {
+    const buffers = [{ address: 4096, lengthBytes: 100, location: 'cpu:0' }];
+    const encoded = encodeDescriptor({ name: NAME, dataPort: 5, buffers, rdma });
+    const text = Buffer.from(encoded).toString();
+    expect(text).toContain(
+      '{"buffers":[{"addr":4096,"length":100,"lkey":[7],"name":"cpu:0","p2pstore_location":"cpu:0","rkey":[8]}],' +
+        `"devices":[{"gid":"${gid}","lid":0,"name":"mlx5_2"}],"name":"${NAME}",` +
+        '"priority_matrix":{"cpu:0":[["mlx5_2"],[]]},"protocol":"rdma","tcp_data_port":5',
+    );
+    expect(decodeSegment(NAME, encoded, LOCATION)).toMatchObject({ port: 5, buffers });
+  });
+
+  test('of an engine of RDMA alone is read with its cards and keys', () => {
+    const buffers = [{ addr: 4096, length: 100, lkey: [7], name: 'cpu:0', rkey: [8] }];
+    const record = { buffers, devices: [device], name: NAME, protocol: 'rdma', tcp_data_port: 0 };
+    const range = { address: 4096, lengthBytes: 100, isReadable: true, isWritable: true, keys: { mlx5_2: 8 } };
+    expect(decode(record)).toMatchObject({
+      port: 0,
+      endpoints: { rdma: { devices: [device], ranges: [range] } },
     });
   });
 });

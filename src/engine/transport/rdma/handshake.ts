@@ -63,18 +63,17 @@ const handshakeSchema = z.object({
 
 const askSchema = z.object({ p2pstore_ranges: z.array(z.int().positive()).max(RANGES_ASKED_MAX) });
 
-const rangesSchema = z.array(
-  z
-    .object({
-      address: z.int().positive(),
-      lengthBytes: z.int().positive(),
-      isReadable: z.boolean(),
-      isWritable: z.boolean(),
-      keys: z.record(z.string(), u32),
-      preferred: z.array(z.string()).default([]),
-    })
-    .nullable(),
-);
+const rangeSchema = z.object({
+  address: z.int().positive(),
+  lengthBytes: z.int().positive(),
+  isReadable: z.boolean(),
+  isWritable: z.boolean(),
+  keys: z.record(z.string(), u32),
+  preferred: z.array(z.string()).default([]),
+});
+
+export const remoteRangesSchema: z.ZodType<RemoteRange[]> = z.array(rangeSchema);
+const rangesSchema = z.array(rangeSchema.nullable());
 
 /** Keys in the order of Mooncake's encoder. `ready_ack` is left out: who does not send it expects none. */
 export function encodeHandshake(parts: Partial<Handshake>): string {

@@ -75,6 +75,14 @@ export class LocalMemory {
     return { address: range.address, lengthBytes, isReadable, isWritable, keys: Object.fromEntries(keys), preferred };
   }
 
+  /** Keys of the registration that starts at an address, in the order of the cards; undefined: no card reaches it. */
+  keysOf(address: number): { readonly lkey: readonly number[]; readonly rkey: readonly number[] } | undefined {
+    const registration = this.#registrations.get(address);
+    const memories = this.#cards.flatMap((card) => registration?.byCard.get(card) ?? []);
+    if (memories.length < this.#cards.length) return undefined;
+    return { lkey: memories.map(({ localKey }) => localKey), rkey: memories.map(({ remoteKey }) => remoteKey) };
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.#registrations.keys()].map((address) => this.unregister(address)));
   }

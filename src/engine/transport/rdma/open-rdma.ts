@@ -33,7 +33,7 @@ export function openRdma({
     return reason ?? wanted.map((device) => `${device.name}: ${device.unusableBecause}`).join(', ');
   try {
     const preferredFor = preferenceOf(usable, matrix);
-    return new RdmaTransport({ segmentName, devices: usable, preferredFor, isRequired: matrix !== undefined, logger });
+    return new RdmaTransport({ segmentName, devices: usable, preferredFor, matrix, logger });
   } catch (error) {
     logger.warn({ error }, 'RDMA not used');
     return error instanceof Error ? error.message : String(error);

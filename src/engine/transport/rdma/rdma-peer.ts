@@ -41,6 +41,7 @@ export class RdmaPeer {
   readonly #urgent = new Set<RdmaTransfer>();
   /** Posted slices, to find the paths of a transfer. */
   readonly #posted = new Map<RdmaSlice, RdmaPath>();
+  #heard: Segment | undefined;
   #lastUsedMs = performance.now();
 
   constructor(options: RdmaPeerOptions) {
@@ -82,6 +83,13 @@ export class RdmaPeer {
     return this.#paths
       .map(({ localCard, remoteCard, health }) => `${localCard} to ${remoteCard}: ${health.lastFault ?? health.state}`)
       .join('; ');
+  }
+
+  /** Takes what a segment says of its memory unasked, when it is another answer than the last. */
+  hear(segment: Segment, ranges: readonly RemoteRange[]): void {
+    if (segment === this.#heard) return;
+    this.#heard = segment;
+    for (const range of ranges) this.#options.remote.add(range);
   }
 
   submit(transfer: RdmaTransfer): void {

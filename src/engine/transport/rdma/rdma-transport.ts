@@ -7,8 +7,10 @@ import { ErrorCode, P2PStoreError } from '../../../core/errors.ts';
 import type { Logger } from '../../../observability/logger.ts';
 import { askRpc } from '../../mooncake/rpc-client.ts';
 import { RpcType } from '../../mooncake/rpc-frame.ts';
+import type { NicPriorityMatrix } from '../../nic-priority-matrix.ts';
 import type { RegisteredRange } from '../../registered-ranges.ts';
 import type { Segment } from '../../segment.ts';
+import type { RdmaListing } from '../../segment-descriptor.ts';
 import type { Reach, Transport, TransportRequest } from '../transport.ts';
 import { ConnectionTable } from './connection-table.ts';
 import {
@@ -18,6 +20,8 @@ import {
   parseHandshake,
   parseRangesAnswer,
   parseRangesQuestion,
+  type RemoteRange,
+  remoteRangesSchema,
 } from './handshake.ts';
 import { LocalMemory } from './local-memory.ts';
 import { RdmaCard } from './rdma-card.ts';
@@ -34,8 +38,8 @@ export interface RdmaTransportOptions {
   readonly devices: readonly RdmaDeviceInfo[];
   /** Names of the cards that are near to memory at a location; empty: all alike. */
   readonly preferredFor: (location: string | undefined) => readonly string[];
-  /** Whether somebody asked for these cards: then memory that they cannot reach is an error and no detour. */
-  readonly isRequired: boolean;
+  /** Given when somebody asked for these cards: then memory that they cannot reach is an error and no detour. */
+  readonly matrix: NicPriorityMatrix | undefined;
   readonly logger: Logger;
 }
 
@@ -46,6 +50,7 @@ const IDLE_PEER_MS = 60_000;
 
 const endpointSchema = z.object({
   devices: z.array(z.object({ name: z.string().min(1), gid: z.string(), lid: z.int().min(0).max(0xffff) })).max(64),
+  ranges: remoteRangesSchema.optional(),
 });
 
 export class RdmaTransport implements Transport {
@@ -89,6 +94,19 @@ export class RdmaTransport implements Transport {
     return { devices: this.#cards.map(({ name, gid, port }) => ({ gid, lid: port.lid, name })) };
   }
 
+  /** For Mooncake's engines; undefined: nobody asked for these cards, so the segment stays one of TCP for them. */
+  get listing(): RdmaListing | undefined {
+    const { matrix } = this.#options;
+    if (matrix === undefined) return undefined;
+    const devices = this.#cards.map(({ name, gid, port }) => ({ gid, lid: port.lid, name }));
+    const isCard = (name: string): boolean => devices.some((device) => device.name === name);
+    const rows = Object.entries(matrix).map(([location, [preferred, other]]): [string, [string[], string[]]] => [
+      location,
+      [preferred.filter(isCard), other.filter(isCard)],
+    ]);
+    return { devices, priorityMatrix: Object.fromEntries(rows), keysOf: (address) => this.#local.keysOf(address) };
+  }
+
   /** Connections that are open, for tests and for people. */
   get connectionCount(): number {
     return this.#connections.size;
@@ -119,7 +137,7 @@ export class RdmaTransport implements Transport {
     try {
       await this.#local.register(range);
     } catch (error) {
-      if (this.#options.isRequired) throw error;
+      if (this.#options.matrix !== undefined) throw error;
       const { address, lengthBytes } = range;
       this.#options.logger.warn(
         { error, address, lengthBytes },
@@ -162,7 +180,9 @@ export class RdmaTransport implements Transport {
     let peer = this.#peers.get(key);
     if (peer === undefined) {
       const address = { host: segment.host, port: segment.rpcPort ?? 0 };
+      const ranges = offeredRanges(segment);
       const ask: AskRanges = async (addresses) => {
+        if (ranges !== undefined) return addresses.map(() => null); // it has told all that it tells
         const answer = await askRpc(address, RpcType.Handshake, encodeRangesQuestion(addresses));
         return parseRangesAnswer(parseHandshake(answer));
       };
@@ -176,6 +196,7 @@ export class RdmaTransport implements Transport {
       });
       this.#peers.set(key, peer);
     }
+    peer.hear(segment, offeredRanges(segment) ?? []);
     return peer;
   }
 
@@ -250,6 +271,12 @@ export class RdmaTransport implements Transport {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/** What an engine says of its memory that does not answer questions; undefined: it answers them. */
+function offeredRanges(segment: Segment): readonly RemoteRange[] | undefined {
+  const parsed = endpointSchema.safeParse(segment.endpoints?.['rdma']);
+  return parsed.success ? parsed.data.ranges : undefined;
 }
 
 function offeredDevices(segment: Segment): readonly RemoteDevice[] {

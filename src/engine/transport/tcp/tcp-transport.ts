@@ -148,7 +148,8 @@ export class TcpTransport implements Transport {
   }
 
   /** Only a connection can tell, and the first request makes one. */
-  canReach(): Reach {
+  canReach({ port }: Segment): Reach {
+    if (port === 0) return { ok: false, reason: 'the peer has no data port' };
     return { ok: true, reason: 'tcp leads to every data port' };
   }
 
