@@ -20,31 +20,32 @@ interface Timed {
   readonly cpuSeconds: number;
 }
 
+/** Sockets and TCP use 4 connections. */
 const NAMES = {
-  sockets: 'C sockets, calls of 1 MiB, 4 connections',
-  large: 'READ of 64 MiB, TCP, 4 connections',
-  smallSockets: 'C sockets, calls of 64 KiB, 4 connections',
-  small: 'READ of 64 KiB in batches of 128, TCP',
+  sockets: 'C sockets, 1 MiB calls',
+  large: 'READ 64 MiB, TCP',
+  smallSockets: 'C sockets, 64 KiB calls',
+  small: 'READ 64 KiB in 128s, TCP',
   ping: 'C ping-pong of 4 KiB',
-  alone: 'READ of 4 KiB alone, TCP',
+  alone: 'READ 4 KiB alone, TCP',
   copy: 'C loop of process_vm_readv',
-  local: 'READ of 64 MiB, same host',
+  local: 'READ 64 MiB, same host',
 } as const;
 
 export const LOOPBACK_GOALS: readonly Goal[] = [
-  goal('64 MiB READs of C sockets', 'large', 'sockets', 'gigabytesPerSecond', { atLeast: 0.95 }),
-  goal('their CPU time of C sockets', 'large', 'sockets', 'cpuSecondsPerGigabyte', { atMost: 1.15 }),
-  goal('64 KiB READs of C sockets', 'small', 'smallSockets', 'gigabytesPerSecond', { atLeast: 0.7 }),
-  goal('their CPU time of C sockets', 'small', 'smallSockets', 'cpuSecondsPerGigabyte', {}),
-  goal('p50 of a READ of the ping-pong', 'alone', 'ping', 'p50', { atMost: 8 }),
+  goal('64 MiB READs: rate, of C sockets', 'large', 'sockets', 'gigabytesPerSecond', { atLeast: 0.95 }),
+  goal('64 MiB READs: CPU time, of C sockets', 'large', 'sockets', 'cpuSecondsPerGigabyte', { atMost: 1.15 }),
+  goal('64 KiB READs: rate, of C sockets', 'small', 'smallSockets', 'gigabytesPerSecond', { atLeast: 0.7 }),
+  goal('64 KiB READs: CPU time, of C sockets', 'small', 'smallSockets', 'cpuSecondsPerGigabyte', {}),
+  goal('4 KiB READ: p50, of the ping-pong', 'alone', 'ping', 'p50', { atMost: 8 }),
   {
-    what: 'p99 of a READ of its p50',
+    what: '4 KiB READ: p99, of its own p50',
     of: { name: NAMES.alone, measure: 'p99' },
     to: { name: NAMES.alone, measure: 'p50' },
     atMost: 10,
   },
-  goal('same host of a bare loop', 'local', 'copy', 'gigabytesPerSecond', { atLeast: 0.9 }),
-  goal('same host of TCP', 'local', 'large', 'gigabytesPerSecond', { atLeast: 2 }),
+  goal('same host: rate, of a bare loop', 'local', 'copy', 'gigabytesPerSecond', { atLeast: 0.9 }),
+  goal('same host: rate, of TCP', 'local', 'large', 'gigabytesPerSecond', { atLeast: 2 }),
 ];
 
 function goal(
