@@ -26,7 +26,7 @@ const EDGES = [0n, 1n, 8n, 24n, 4_095n, 65_536n, 2n ** 31n, 2n ** 32n, 2n ** 47n
 
 /** Changes a few bytes: bits, whole numbers, pieces that go, come twice or come from elsewhere. */
 export function mutateBytes(bytes: Buffer, dice: Dice, others: readonly Buffer[] = [bytes]): Buffer {
-  let mutated = Buffer.from(bytes);
+  let mutated: Buffer = Buffer.from(bytes);
   for (let times = 0; times <= dice(4); times++) mutated = mutateBytesOnce(mutated, dice, others);
   return mutated;
 }
