@@ -14,11 +14,27 @@ export interface ConnectionWorker {
   post(message: ToWorker): void;
 }
 
+const live = new Set<DirectWorker>();
+
+/** Its handle must not outlive this thread's JavaScript: it would call into what is gone. */
+function closeAll(): void {
+  for (const worker of live) worker.close();
+}
+
+function track(worker: DirectWorker): void {
+  if (live.size === 0) process.on('exit', closeAll);
+  live.add(worker);
+}
+
+function untrack(worker: DirectWorker): void {
+  live.delete(worker);
+  if (live.size === 0) process.off('exit', closeAll);
+}
+
 export class DirectWorker implements ConnectionWorker {
   readonly #reactor = new Reactor();
   readonly #message = new MessageHeader(MESSAGE_PARTS);
   readonly #outbound: Outbound;
-  readonly #onExit = (): void => this.close();
   #isRunQueued = false;
   #isClosed = false;
 
@@ -35,7 +51,7 @@ export class DirectWorker implements ConnectionWorker {
       download: undefined,
       post: (message) => queueMicrotask(() => onMessage(message)),
     });
-    process.on('exit', this.#onExit); // its handle must not outlive this thread's JavaScript
+    track(this);
   }
 
   post(message: ToWorker): void {
@@ -61,7 +77,7 @@ export class DirectWorker implements ConnectionWorker {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    process.off('exit', this.#onExit);
+    untrack(this);
     this.#outbound.close();
     this.#reactor.close();
     this.#message.free();
