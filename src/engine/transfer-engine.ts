@@ -191,18 +191,8 @@ export class TransferEngine implements AsyncDisposable {
       directory = registry;
       cleanups.push(() => registry.close());
       const { maxDownloadBytesPerSecond } = options;
-      const parts = {
-        segmentName,
-        host,
-        matrix,
-        maxDownloadBytesPerSecond,
-        transports,
-        directory,
-        faultListeners,
-        rpc,
-        inbox,
-      };
-      return new TransferEngine({ ...parts, closeOwned });
+      const opened = { rpc, inbox, transports, directory, faultListeners, closeOwned };
+      return new TransferEngine({ segmentName, host, matrix, maxDownloadBytesPerSecond, ...opened });
     } catch (error) {
       await closeOwned();
       throw error;
