@@ -147,7 +147,7 @@ describe('a peer that is killed', () => {
       lengthBytes: sizeBytes,
     } as const;
     // More than can be read while a process dies.
-    const batch = target.submitTransfer(requestsOf(segment, new Array<typeof move>(300).fill(move)));
+    const batch = target.submitTransfer(requestsOf(segment, new Array<typeof move>(100).fill(move)));
     await eventually('the first bytes', () => (batch.tasks[0]?.transferredBytes ?? 0) > 0, { pollMs: 1 });
     expect(queuePairsOf(process.pid)).toBeGreaterThan(0);
     await child.kill();

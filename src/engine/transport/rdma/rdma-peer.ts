@@ -42,6 +42,7 @@ export class RdmaPeer {
   /** Posted slices, to find the paths of a transfer. */
   readonly #posted = new Map<RdmaSlice, RdmaPath>();
   #heard: Segment | undefined;
+  #isDispatchQueued = false;
   #lastUsedMs = performance.now();
 
   constructor(options: RdmaPeerOptions) {
@@ -117,7 +118,17 @@ export class RdmaPeer {
     const isSame = before !== undefined && JSON.stringify(before.keys) === JSON.stringify(range?.keys);
     if (range === undefined || isSame) transfer.end(this.#rejected(transfer));
     else this.#admit(transfer, range);
-    this.dispatch();
+    this.#dispatchSoon();
+  }
+
+  /** Once for all that one answer of the peer admits. */
+  #dispatchSoon(): void {
+    if (this.#isDispatchQueued) return;
+    this.#isDispatchQueued = true;
+    setImmediate(() => {
+      this.#isDispatchQueued = false;
+      this.dispatch();
+    });
   }
 
   #admit(transfer: RdmaTransfer, range: RemoteRange): void {
