@@ -36,10 +36,10 @@ function benchPosting(): void {
 }
 
 function benchGuest(): void {
-  const guest = execFileSync('tools/rdma-guest/prepare', { encoding: 'utf8' }).trim();
+  const guest = execFileSync(path.resolve('tools/rdma-guest/prepare'), { encoding: 'utf8' }).trim();
   const program = path.resolve('.cache/build/bench/rdma/read-bandwidth.js');
   const command = `cd ${process.cwd()} && tools/rdma-guest/cards && node ${program}`;
-  const { status } = spawnSync('tools/rdma-guest/boot', [guest, command], {
+  const { status } = spawnSync(path.resolve('tools/rdma-guest/boot'), [guest, command], {
     stdio: 'inherit',
     env: { ...process.env, GUEST_SECONDS: '900' },
   });

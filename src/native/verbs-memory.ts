@@ -1,4 +1,5 @@
 /** Memory that a card may read and write by itself. */
+import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { koffi, systemCallError } from './libc.ts';
 import type { VerbsDevice } from './verbs-device.ts';
 import { ACCESS, MEMORY_REGION } from './verbs-layout.ts';
@@ -40,11 +41,6 @@ function accessFlags({ isReadable, isWritable }: RemoteAccess): number {
   return ACCESS.localWrite | (isReadable ? ACCESS.remoteRead : 0) | (isWritable ? ACCESS.remoteWrite : 0);
 }
 
-/** Whether the library can take GPU memory by its dma-buf file. */
-export function canRegisterDmabuf(): boolean {
-  return hasVerbsFunction(REG_DMABUF_MR);
-}
-
 let hasOptionalAccess: boolean | undefined;
 
 /**
@@ -53,6 +49,7 @@ let hasOptionalAccess: boolean | undefined;
  *
  * @throws P2P_SYSTEM_CALL_FAILED ENOMEM: more than the process may lock. EFAULT: no memory is there. EOPNOTSUPP: the card
  * takes no dma-buf.
+ * @throws P2P_UNSUPPORTED The library is too old for dma-bufs.
  */
 export async function registerCardMemory(
   device: VerbsDevice,
@@ -77,6 +74,10 @@ async function register(
   dmabuf: DmabufPart | undefined,
 ): Promise<{ readonly call: string; readonly outcome: { readonly result: number; readonly errno: number } }> {
   if (dmabuf !== undefined) {
+    if (!hasVerbsFunction(REG_DMABUF_MR)) {
+      const message = 'Cannot register memory of a GPU: the libibverbs here takes no dma-buf';
+      throw new P2PStoreError(ErrorCode.Unsupported, message, { feature: 'dma-buf' });
+    }
     const outcome = await regDmabufMr(domain, dmabuf.offset, lengthBytes, address, dmabuf.fd, flags);
     return { call: 'ibv_reg_dmabuf_mr', outcome };
   }
