@@ -205,6 +205,7 @@ export class RdmaCard {
     } catch {
       // It never got as far as to have requests, or its device is gone: destroying it is enough.
     }
+    await Promise.resolve(); // a completion may have brought us here, and those after it must be read before the queue is again
     const endMs = performance.now() + FLUSH_WAIT_MS;
     while (owner.inflight > 0 && performance.now() < endMs && !this.#isClosed) {
       this.#drain();

@@ -28,6 +28,8 @@ const WINDOW_BYTES_MIN = 4 * 1024 * 1024;
 const WINDOW_BYTES_MAX = 128 * 1024 * 1024;
 /** Lost in a row with nothing moved in between: asking again will not help. */
 const LOSSES_MAX = 2;
+/** A card gives up within seconds; one that says nothing for so long will not say anything. */
+const STALL_MS = 5000;
 
 export class RdmaPath {
   readonly card: RdmaCard;
@@ -40,6 +42,8 @@ export class RdmaPath {
   #connecting: Promise<void> | undefined;
   #inflightBytes = 0;
   #lossesInRow = 0;
+  /** When a slice was last posted on the idle path, or completed. */
+  #movedMs = 0;
 
   constructor(card: RdmaCard, device: RemoteDevice, events: PathEvents) {
     this.card = card;
@@ -121,7 +125,11 @@ export class RdmaPath {
     const connection = await this.#events.connect(this.card, this.device);
     const status = await new Promise<number>((resolve) => {
       if (!connection.isReady) throw new Error(connection.endedBecause ?? 'the connection is not ready');
-      connection.ping(resolve);
+      const stalled = setTimeout(() => void connection.end('it did not answer in time'), STALL_MS);
+      connection.ping((answer) => {
+        clearTimeout(stalled);
+        resolve(answer);
+      });
       this.card.watch();
     });
     if (meaningOf(status) === 'done') return connection;
@@ -135,6 +143,7 @@ export class RdmaPath {
     const { offset, lengthBytes, transfer } = slice;
     const { opcode, localAddress, remoteAddress } = transfer.request;
     const connection = this.#connection;
+    if (this.#inflightBytes === 0) this.#movedMs = performance.now();
     this.#inflightBytes += lengthBytes;
     this.#waiting.push({
       opcode,
@@ -145,6 +154,7 @@ export class RdmaPath {
       lengthBytes,
       onCompleted: (status) => {
         this.#inflightBytes -= lengthBytes;
+        this.#movedMs = performance.now();
         this.#note(connection, status, lengthBytes);
         this.#events.onSlice(this, slice, status);
       },
@@ -185,6 +195,19 @@ export class RdmaPath {
       this.health.onCardDown(`port ${this.card.info.port} of ${this.card.name} is down`, performance.now());
       this.drop(`port ${this.card.info.port} of ${this.card.name} is down`);
     }
+  }
+
+  /** Gives up what is under way when none of it has completed for 5 s, as when a peer dies in the middle of an answer. */
+  checkStall(nowMs: number): void {
+    if (!this.#isStalled(nowMs)) return;
+    this.card.watch(); // a busy event loop may just not have looked
+    if (!this.#isStalled(nowMs)) return;
+    this.drop('nothing completes');
+    this.#fault('nothing completes');
+  }
+
+  #isStalled(nowMs: number): boolean {
+    return this.#inflightBytes > 0 && nowMs - this.#movedMs > STALL_MS;
   }
 
   /** What is under way comes back as flushed. */

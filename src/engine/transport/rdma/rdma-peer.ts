@@ -266,6 +266,7 @@ export class RdmaPeer {
   tick(nowMs: number, isUp: (card: RdmaCard) => boolean): void {
     for (const path of this.#paths) {
       path.meter.tick(nowMs, path.inflightBytes > 0);
+      path.checkStall(nowMs);
       if (this.isBusy) path.checkCard(isUp(path.card));
     }
     this.dispatch();
