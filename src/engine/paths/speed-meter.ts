@@ -16,7 +16,9 @@ export class SpeedMeter {
   #bytes = 0;
   #samples = 0;
   #mean = GUESS_BYTES_PER_SECOND;
-  #peak = 0;
+  /** The guess until something came: a path that was silent from the start gets its chance after a rest, too. */
+  #peak = GUESS_BYTES_PER_SECOND;
+  #hasBytes = false;
   #sinceMs: number | undefined;
 
   /** The mean of late; a guess until something was measured. At least 1,024. */
@@ -24,9 +26,9 @@ export class SpeedMeter {
     return this.#mean;
   }
 
-  /** Whether anything was measured yet. */
+  /** Whether anything has come yet. */
   get isMeasured(): boolean {
-    return this.#samples > 0;
+    return this.#hasBytes;
   }
 
   add(bytes: number): void {
@@ -55,9 +57,14 @@ export class SpeedMeter {
   #sample(bytesPerSecond: number, isBusy: boolean): void {
     // The end of a transfer falls into this measurement: it can only show the path slower than it is.
     if (!isBusy && bytesPerSecond < this.#mean) return;
+    if (bytesPerSecond > 0 && !this.#hasBytes) {
+      this.#hasBytes = true;
+      this.#samples = 0;
+      this.#peak = 0;
+    }
     this.#samples += 1;
     const share = Math.max(NEW_SHARE, 1 / Math.min(this.#samples, FIRST_SAMPLES));
     this.#mean = Math.max(LEAST_BYTES_PER_SECOND, this.#mean + (bytesPerSecond - this.#mean) * share);
-    this.#peak = Math.max(this.#mean, this.#peak * PEAK_KEPT);
+    if (this.#hasBytes) this.#peak = Math.max(this.#mean, this.#peak * PEAK_KEPT);
   }
 }

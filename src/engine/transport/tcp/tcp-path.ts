@@ -61,8 +61,8 @@ export class TcpPath {
   inflightBytes = 0;
   /** Whether a connection is on its way that is to show that the path works. */
   isProbing = false;
-  /** When bytes last came over it, by `performance.now()`. */
-  lastBytesMs = 0;
+  /** When bytes last came over it, by `performance.now()`; long ago before the first ones. */
+  lastBytesMs: number = Number.NEGATIVE_INFINITY;
   #bytes = 0;
 
   constructor(options: TcpPathOptions) {

@@ -50,9 +50,22 @@ describe('SpeedMeter', () => {
     expect(meter.bytesPerSecond).toBeGreaterThan(30_000_000);
   });
 
+  test('gives a path that was silent from the start another chance', () => {
+    const meter = new SpeedMeter();
+    const guess = meter.bytesPerSecond;
+    feed(meter, 50, 0);
+    expect(meter.isMeasured).toBe(false);
+    expect(meter.bytesPerSecond).toBeLessThan(guess / 100);
+    meter.recover();
+    expect(meter.bytesPerSecond).toBe(guess);
+    feed(meter, 1, 1_250_000, 9000);
+    expect([meter.isMeasured, meter.bytesPerSecond]).toEqual([true, 12_500_000]);
+  });
+
   test('never falls to 0', () => {
     const meter = new SpeedMeter();
-    feed(meter, 200, 0);
+    feed(meter, 1, 1_000_000);
+    feed(meter, 200, 0, 100);
     expect(meter.bytesPerSecond).toBeGreaterThan(0);
   });
 });
