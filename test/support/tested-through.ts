@@ -19,6 +19,7 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/engine/mooncake/notifications.ts': 'test/integration/engine/mooncake/rpc-port.test.ts',
   'src/engine/mooncake/rpc-client.ts': 'test/integration/engine/mooncake/rpc-port.test.ts',
   'src/engine/mooncake/rpc-server.ts': 'test/integration/engine/mooncake/rpc-port.test.ts',
+  'src/engine/topology/sysfs.ts': 'test/unit/engine/topology/network-cards.test.ts',
   'src/engine/engine-transports.ts': 'test/contract/local-transport.test.ts',
   'src/engine/transport/local/local-endpoint.ts': 'test/integration/engine/same-host.test.ts',
   'src/engine/transport/local/local-peer.ts': 'test/integration/engine/same-host.test.ts',

@@ -3,9 +3,9 @@
  * are near. What is up comes from the kernel's list of addresses, which is always that of the own network namespace;
  * the rest from sysfs, where it is known at all.
  */
-import { readdirSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { namesIn, readText } from './sysfs.ts';
 
 export interface CardAddress {
   readonly address: string;
@@ -100,22 +100,6 @@ function whyUnused(folder: string, addresses: readonly CardAddress[]): string | 
     return 'a bridge of virtual interfaces';
   if (addresses.length === 0) return 'no address beyond its link';
   return undefined;
-}
-
-function readText(folder: string, file: string): string | undefined {
-  try {
-    return readFileSync(path.join(folder, file), 'utf8').trim();
-  } catch {
-    return undefined; // not there, or the driver does not say
-  }
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }
 
 function positive(text: string | undefined): number | undefined {

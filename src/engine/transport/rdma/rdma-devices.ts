@@ -1,7 +1,7 @@
 /** The RDMA devices of this host: which can be used, by which address, and why the others cannot. */
-import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { listVerbsDevices } from '../../../native/verbs-device.ts';
+import { namesIn, readText } from '../../topology/sysfs.ts';
 import { chooseGid, type GidEntry, gidFromGroups } from './gid-choice.ts';
 
 export interface RdmaDeviceInfo {
@@ -102,20 +102,4 @@ function readGids(portFolder: string, link: RdmaDeviceInfo['link']): GidEntry[] 
     entries.push({ index, gid, type, interface: readText(portFolder, `gid_attrs/ndevs/${index}`) });
   }
   return entries;
-}
-
-function readText(folder: string, file: string): string | undefined {
-  try {
-    return readFileSync(path.join(folder, file), 'utf8').trim();
-  } catch {
-    return undefined; // not there, or the driver does not say
-  }
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }
