@@ -1,10 +1,20 @@
 import { describe, expect, test } from 'vitest';
 import { ErrorCode } from '../../src/core/errors.ts';
 import { KIB, MIB } from '../../src/core/units.ts';
+import type { Segment } from '../../src/engine/segment.ts';
 import { type Move, outcomeOf, requestsOf, transfer } from '../support/engines.ts';
 import { eventually } from '../support/eventually.ts';
 import { allocateBytes, firstOtherThan } from '../support/patterned-memory.ts';
 import type { ConnectedEngines } from './transport-engines.ts';
+
+/** That nothing of before writes to the bytes any more, while what comes after it is transferred. */
+async function expectUnwritten(engines: ConnectedEngines, segment: Segment, bytes: Uint8Array): Promise<void> {
+  bytes.fill(0x33);
+  await using probe = await engines.pair(MIB);
+  const [local, remote] = [probe.local.address, probe.remote.address];
+  await transfer(engines.client, segment, { opcode: 'read', local, remote, lengthBytes: MIB });
+  expect(firstOtherThan(bytes, 0x33)).toBe(-1);
+}
 
 /** When memory is left alone: after it was unregistered, after a cancel, after a close. */
 export function describeQuiet(engines: ConnectedEngines): void {
@@ -100,15 +110,7 @@ export function describeQuiet(engines: ConnectedEngines): void {
       batch.cancel(reason);
       expect([reason, 'resolved']).toContain(await outcomeOf(batch.done));
       expect(batch.tasks.filter(({ status }) => status !== 'COMPLETED' && status !== 'CANCELED')).toEqual([]);
-      local.bytes.fill(0x33);
-      await using probe = await engines.pair(MIB);
-      await transfer(engines.client, segment, {
-        opcode: 'read',
-        local: probe.local.address,
-        remote: probe.remote.address,
-        lengthBytes: MIB,
-      });
-      expect(firstOtherThan(local.bytes, 0x33)).toBe(-1);
+      await expectUnwritten(engines, segment, local.bytes);
     });
 
     test('a signal that fired before the call moves nothing', async () => {
@@ -122,15 +124,7 @@ export function describeQuiet(engines: ConnectedEngines): void {
       );
       expect(await outcomeOf(batch.done)).toBe(reason);
       expect(batch.tasks).toMatchObject([{ status: 'CANCELED' }]);
-      local.bytes.fill(0x33);
-      await using probe = await engines.pair(MIB);
-      await transfer(engines.client, segment, {
-        opcode: 'read',
-        local: probe.local.address,
-        remote: probe.remote.address,
-        lengthBytes: MIB,
-      });
-      expect(firstOtherThan(local.bytes, 0x33)).toBe(-1);
+      await expectUnwritten(engines, segment, local.bytes);
     });
 
     test('an abort while bytes move ends the batch with its reason', async () => {

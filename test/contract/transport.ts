@@ -121,7 +121,8 @@ function describeMoving(engines: ConnectedEngines): void {
         return { opcode: 'read', local: to, remote: from, lengthBytes: 4096 };
       });
       await engines.client.submitTransfer(requestsOf(segment, pages), { priority: 'high' }).done;
-      expect(behind.tasks.filter(({ status }) => status === 'PENDING').length).toBeGreaterThan(large.length / 2);
+      // In the order of submission none of the bulk would be left; how much is left depends on the machine.
+      expect(behind.tasks.filter(({ status }) => status === 'PENDING').length).toBeGreaterThan(0);
       expectSameBytes(small.local.bytes, small.remote.bytes);
       await behind.done;
       expectSameBytes(bulk.local.bytes, bulk.remote.bytes);

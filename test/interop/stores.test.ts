@@ -7,7 +7,7 @@ import { ErrorCode } from '../../src/core/errors.ts';
 import { MIB } from '../../src/core/units.ts';
 import { openMetadataStore } from '../../src/metadata/open-metadata-store.ts';
 import { decodePayload, encodePayload, type Payload } from '../../src/store/mooncake/payload-record.ts';
-import { type EtcdCluster, startEtcd } from '../support/etcd.ts';
+import { deleteAllKeys, type EtcdCluster, startEtcd } from '../support/etcd.ts';
 import { eventually } from '../support/eventually.ts';
 import { expectSameBytes, fillBytes, TestStores } from '../support/test-store.ts';
 import { MooncakePeer } from './support/mooncake-peer.ts';
@@ -23,11 +23,7 @@ beforeAll(async () => {
   etcd = await startEtcd();
 });
 
-beforeEach(async () => {
-  await using metadata = await openMetadataStore(etcd.uri);
-  const { entries } = await metadata.list('');
-  for (const { key } of entries) await metadata.commit([], [{ kind: 'delete', key }]);
-});
+beforeEach(() => deleteAllKeys(etcd.uri));
 
 afterAll(() => etcd[Symbol.asyncDispose]());
 

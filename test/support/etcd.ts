@@ -5,6 +5,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { openMetadataStore } from '../../src/metadata/open-metadata-store.ts';
 import { eventually } from './eventually.ts';
 
 const READY = /ready to serve client requests|serving client (?:requests|traffic)/;
@@ -264,4 +265,11 @@ async function makeCertificates(folder: string): Promise<EtcdCertificates> {
     clientCert: file('client.pem'),
     clientKey: file('client.key'),
   };
+}
+
+/** So that one cluster can serve many tests. */
+export async function deleteAllKeys(uri: string): Promise<void> {
+  await using metadata = await openMetadataStore(uri);
+  const { entries } = await metadata.list('');
+  for (const { key } of entries) await metadata.commit([], [{ kind: 'delete', key }]);
 }

@@ -1,7 +1,6 @@
 /** Objects of ours as a model of Mooncake's Go store finds and pulls them, over a real etcd. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { openMetadataStore } from '../../../../src/metadata/open-metadata-store.ts';
-import { type EtcdCluster, startEtcd } from '../../../support/etcd.ts';
+import { deleteAllKeys, type EtcdCluster, startEtcd } from '../../../support/etcd.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { type ModelPayload, MooncakeStoreModel } from '../../../support/mooncake-store-model.ts';
 import { startPublisher } from '../../../support/publisher.ts';
@@ -13,11 +12,7 @@ beforeAll(async () => {
   etcd = await startEtcd();
 });
 
-beforeEach(async () => {
-  await using metadata = await openMetadataStore(etcd.uri);
-  const { entries } = await metadata.list('');
-  for (const { key } of entries) await metadata.commit([], [{ kind: 'delete', key }]);
-});
+beforeEach(() => deleteAllKeys(etcd.uri));
 
 afterAll(() => etcd[Symbol.asyncDispose]());
 

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { ErrorCode } from '../../../../src/core/errors.ts';
 import { openMetadataStore } from '../../../../src/metadata/open-metadata-store.ts';
-import { type EtcdCluster, startEtcd } from '../../../support/etcd.ts';
+import { deleteAllKeys, type EtcdCluster, startEtcd } from '../../../support/etcd.ts';
 import { MooncakeStoreModel } from '../../../support/mooncake-store-model.ts';
 import { expectSameBytes, fillBytes, MIB, recordingLogger, TestStores } from '../../../support/test-store.ts';
 
@@ -12,11 +12,7 @@ beforeAll(async () => {
   etcd = await startEtcd();
 });
 
-beforeEach(async () => {
-  await using metadata = await openMetadataStore(etcd.uri);
-  const { entries } = await metadata.list('');
-  for (const { key } of entries) await metadata.commit([], [{ kind: 'delete', key }]);
-});
+beforeEach(() => deleteAllKeys(etcd.uri));
 
 afterAll(() => etcd[Symbol.asyncDispose]());
 
