@@ -5,7 +5,7 @@
  * written to before, so that no memory of theirs is the page of zeros that the kernel lends; every initiator is new.
  *
  *   tools/interop-venv   # once
- *   npm run bench:interop -- [--rounds 5] [--seconds 3] [--chart docs/images/interop.svg]
+ *   npm run bench:interop -- [--rounds 5] [--seconds 3] [--only '64 KiB'] [--chart docs/images/interop.svg]
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -55,6 +55,7 @@ const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '3' },
+    only: { type: 'string' },
     chart: { type: 'string' },
   },
 });
@@ -167,7 +168,9 @@ function labelOf({ block, connections, pair }: Case): string {
 }
 
 async function main(): Promise<void> {
-  const cases: Case[] = BLOCKS.flatMap((block) =>
+  const blocks = BLOCKS.filter(({ name }) => name === (values.only ?? name));
+  if (blocks.length === 0) throw new Error(`--only takes one of ${BLOCKS.map(({ name }) => name).join(', ')}`);
+  const cases: Case[] = blocks.flatMap((block) =>
     CONNECTIONS.flatMap((connections) => PAIRS.map((pair) => ({ pair, block, connections, rates: [] }))),
   );
   await measure(cases);

@@ -86,8 +86,10 @@ const SERVING: State = { tag: 'serving' };
 export const SLOT_BYTES: number = HEADER_BUFFER_BYTES;
 /** One call moves at most this much: more gains nothing, less costs calls (measured from 64 KiB to 4 MiB). */
 const QUANTUM_BYTES = 1024 * 1024;
-/** From here on a system call more for the status costs less than it saves. */
+/** From here on a system call more for the status costs less than it saves, though no other answer shares a call then. */
 const SPLICED_STATUS_MIN_BYTES = 256 * 1024;
+/** The same where no other answer waits, as for a peer that asks again only when it has its answer. */
+const LONE_SPLICED_STATUS_MIN_BYTES = 32 * 1024;
 /** Bytes that a socket takes ahead of what is on its way: 4 ms of its measured speed, in these bounds. */
 const SEND_AHEAD_BYTES_MIN = 256 * 1024;
 const SEND_AHEAD_BYTES_MAX = 4 * 1024 * 1024;
@@ -249,7 +251,8 @@ export class ServerConnection implements Channel {
 
   #send(head: Answer): boolean {
     const { okStatus } = this.#context;
-    const isSpliced = head.statusLeftBytes > 0 && head.leftBytes >= SPLICED_STATUS_MIN_BYTES;
+    const splicedMinBytes = this.#answers.length === 1 ? LONE_SPLICED_STATUS_MIN_BYTES : SPLICED_STATUS_MIN_BYTES;
+    const isSpliced = head.statusLeftBytes > 0 && head.leftBytes >= splicedMinBytes;
     const allowedBytes = isSpliced ? 0 : this.#allowedToSend(head);
     if (!isSpliced && allowedBytes === 0) return false;
     const count = isSpliced
