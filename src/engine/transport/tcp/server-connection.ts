@@ -252,12 +252,10 @@ export class ServerConnection implements Channel {
   #send(head: Answer): boolean {
     const { okStatus } = this.#context;
     const splicedMinBytes = this.#answers.length === 1 ? LONE_SPLICED_STATUS_MIN_BYTES : SPLICED_STATUS_MIN_BYTES;
-    const isSpliced = head.statusLeftBytes > 0 && head.leftBytes >= splicedMinBytes;
+    const isSpliced = head.statusLeftBytes === STATUS_BYTES && head.leftBytes >= splicedMinBytes;
     const allowedBytes = isSpliced ? 0 : this.#allowedToSend(head);
     if (!isSpliced && allowedBytes === 0) return false;
-    const count = isSpliced
-      ? okStatus.send(this.fd, STATUS_BYTES - head.statusLeftBytes)
-      : this.#sendParts(allowedBytes);
+    const count = isSpliced ? okStatus.send(this.fd) : this.#sendParts(allowedBytes);
     if (count < 0) return this.#onSendFailed(head);
     this.#isHeadAlone = false;
     this.#upload?.use(Math.max(0, count - head.statusLeftBytes));
