@@ -12,9 +12,9 @@ const dist = path.join(import.meta.dirname, 'dist');
 const shared = {
   pool: 'forks' as const,
   server: { deps: { external: [/\/dist\/.*\.js$/] } },
-  testTimeout: 30_000,
-  hookTimeout: 60_000,
-  teardownTimeout: 10_000,
+  testTimeout: 60_000, // above what a test waits for one thing, so that this is what is reported
+  hookTimeout: 120_000,
+  teardownTimeout: 30_000,
 };
 const resolve = { alias: [{ find: /^(?:\.\.\/)+src\/(.+)\.ts$/, replacement: `${dist}/$1.js` }] };
 
@@ -38,7 +38,7 @@ export default defineConfig({
           ...shared,
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
-          testTimeout: 60_000,
+          testTimeout: 120_000,
           maxWorkers: 1, // they start processes of their own and would only measure each other
           sequence: { groupOrder: 2 },
         },

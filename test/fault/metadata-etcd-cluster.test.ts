@@ -44,7 +44,7 @@ describe('EtcdMetadataStore on three members', () => {
         expect(outcome.succeeded).toBe(true);
         expect(await store.keepLeaseAlive(lease)).toBe(20_000);
         expected.push(`put ${scope}${index}`);
-        await eventually('the event', () => recorder.lines.length === expected.length, { deadlineMs: 20_000 });
+        await eventually('the event', () => recorder.lines.length === expected.length);
       } finally {
         if (fault === 'kill') await member.start();
         else member.thaw();

@@ -123,7 +123,7 @@ describe.each(['etcd', 'our HTTP service', 'P2PHANDSHAKE'])('meeting by way of %
       }
       // A WRITE of version 1 is done for its sender when the bytes are on their way.
       const isUnconfirmed = version === 1 && opcode === 'write';
-      if (isUnconfirmed) await eventually('the bytes', () => firstWrong(each) === -1, { deadlineMs: 30_000 });
+      if (isUnconfirmed) await eventually('the bytes', () => firstWrong(each) === -1);
       else expect(firstWrong(each)).toBe(-1);
     });
   });

@@ -171,7 +171,7 @@ export class CardHosts implements AsyncDisposable {
   }
 
   /** Waits until the paths over these cards carry bytes: each has more than it had before. */
-  async untilCarrying(cards: readonly number[], deadlineMs = 15_000): Promise<ReadState> {
+  async untilCarrying(cards: readonly number[], deadlineMs = 30_000): Promise<ReadState> {
     const before = (await this.state()).paths;
     const bytesOf = (paths: readonly PathStatus[], card: number): number =>
       paths

@@ -79,7 +79,7 @@ export class EtcdMember {
 
   async ready(): Promise<void> {
     const hasEnded = (): boolean => this.#process?.exitCode !== null || this.#process.pid === undefined;
-    await eventually('etcd to be ready', () => hasEnded() || READY.test(this.#output), { deadlineMs: 20_000 });
+    await eventually('etcd to be ready', () => hasEnded() || READY.test(this.#output));
     if (hasEnded()) throw new Error(`etcd ended at its start:\n${this.#output.slice(-2000)}`);
   }
 

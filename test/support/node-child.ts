@@ -50,7 +50,7 @@ export function startNodeChild(
   return {
     pid: child.pid ?? 0,
     lines,
-    line: (start, { from = 0, deadlineMs = 15_000 } = {}) =>
+    line: (start, { from = 0, deadlineMs = 30_000 } = {}) =>
       eventually(`the line "${start}"`, () => lines.slice(from).find((line) => line.startsWith(start)), { deadlineMs }),
     freeze: () => void child.kill('SIGSTOP'),
     thaw: () => void child.kill('SIGCONT'),

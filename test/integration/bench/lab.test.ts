@@ -142,7 +142,7 @@ describe.skipIf(reason !== undefined)(title, () => {
     const pids = await busyProcesses(lab);
     expect(reapersOf(lab.pid ?? 0)).toHaveLength(1);
     lab.kill('SIGKILL');
-    await eventually('the reaper to finish', () => reapersOf(lab.pid ?? 0).length === 0, { deadlineMs: 20_000 });
+    await eventually('the reaper to finish', () => reapersOf(lab.pid ?? 0).length === 0);
     expect(leftovers(lab.pid ?? 0, pids)).toEqual(NOTHING);
   });
 

@@ -48,10 +48,10 @@ describe('p2pstore demo', () => {
 
   test.each(['SIGINT', 'SIGKILL'] as const)('%s in the middle leaves no process', async (signal) => {
     await using demo = new CliProcess(['demo', '--size', '256MiB'], { env: { TMPDIR: folder.path } });
-    await eventually('peers to run', async () => (await processes()).length >= 5, { deadlineMs: 30_000 });
+    await eventually('peers to run', async () => (await processes()).length >= 5);
     demo.kill(signal);
     const { exitCode } = await demo.ended();
-    await eventually('all processes to end', async () => (await processes()).length === 0, { deadlineMs: 15_000 });
+    await eventually('all processes to end', async () => (await processes()).length === 0);
     if (signal === 'SIGKILL') return;
     expect(exitCode).toBe(130);
     expect(await fs.readdir(folder.path)).toEqual([]);

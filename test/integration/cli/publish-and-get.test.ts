@@ -212,7 +212,7 @@ describe('p2pstore', () => {
     await publisher.event('serving');
     publisher.kill('SIGKILL');
     await eventually('the object to vanish', async () => (await run('list', '--json')).events.length === 0, {
-      deadlineMs: 15_000,
+      deadlineMs: 30_000,
       pollMs: 250,
     });
   });

@@ -108,7 +108,7 @@ describe('an object of ours', () => {
     await eventuallyNames(model, 'x', ['dies-first'], ['B']);
     await first.kill();
     await second.kill();
-    await eventually('the end of y', async () => (await model.find('y')) === undefined, { deadlineMs: 30_000 });
+    await eventually('the end of y', async () => (await model.find('y')) === undefined);
     await eventuallyNames(model, 'x', [], ['B']);
   });
 

@@ -150,7 +150,7 @@ test('nobody of theirs is lost, nobody of ours stays behind, and no bytes are mi
           await eventually(
             `agreement about ${name}`,
             async () => world.agrees(name, (await theirs1.find(name))?.payload),
-            { deadlineMs: 20_000 },
+            { deadlineMs: 30_000 },
           );
         }
       };
@@ -160,7 +160,7 @@ test('nobody of theirs is lost, nobody of ours stays behind, and no bytes are mi
       }
       await world.takeAllBack();
       await eventually('the end of all records', async () => (await theirs1.list('')).length === 0, {
-        deadlineMs: 20_000,
+        deadlineMs: 30_000,
       });
     }),
     {
