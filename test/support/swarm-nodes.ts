@@ -136,7 +136,6 @@ export class SwarmNode implements AsyncDisposable {
       client: this.#client,
       sources: this.directory.feedFor(this.segment),
       verify: true,
-      options: { graceMs: 500 },
       ...changes,
     });
   }

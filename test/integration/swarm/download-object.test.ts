@@ -9,6 +9,8 @@ import { expectSameBytes } from '../../support/patterned-memory.ts';
 import { layoutOf, pieceSizeBytes, type SwarmNode, TestSwarm } from '../../support/swarm-nodes.ts';
 
 const layout = layoutOf(40 * pieceSizeBytes + 123);
+/** For what ends in failure anyway. */
+const withoutPatience = { options: { graceMs: 500 } };
 
 /** An engine that starts its requests only while `isOpen()`, and counts them. */
 function gated(
@@ -197,7 +199,7 @@ describe('downloadObject()', () => {
     await relay.digest();
     relay.list({ role: 'replica' });
     const receiver = await swarm.open({ ...layout, digestRoot: '00'.repeat(8) }, 'replica');
-    await expect(receiver.download()).rejects.toMatchObject({ code: ErrorCode.NoSource });
+    await expect(receiver.download(withoutPatience)).rejects.toMatchObject({ code: ErrorCode.NoSource });
     expect(receiver.object.verified.count).toBe(0);
   });
 
@@ -208,7 +210,7 @@ describe('downloadObject()', () => {
     const short = await swarm.open(layout, 'gold');
     short.list({ ranges: [{ address: 4096, lengthBytes: 1 }] });
     const receiver = await swarm.open(layout, 'replica');
-    await expect(receiver.download()).rejects.toMatchObject({ code: ErrorCode.NoSource });
+    await expect(receiver.download(withoutPatience)).rejects.toMatchObject({ code: ErrorCode.NoSource });
   });
 
   test.each(['xxh64', 'none'] as const)('takes pieces unverified when asked to, with %s', async (digestAlgorithm) => {
