@@ -15,6 +15,26 @@ const ignore = (): void => {};
  */
 export class GuardedSessions extends Http2SessionManager {
   readonly #guarded = new WeakSet<ClientHttp2Session>();
+  #session: ClientHttp2Session | undefined;
+  #signsOfLife = 0;
+
+  /** Grows with all that the peer sends, answers to {@link ping} included. */
+  get signsOfLife(): number {
+    return this.#signsOfLife;
+  }
+
+  /** Asks the peer for a sign of life, over the session that carried the last request. */
+  ping(): void {
+    if (this.#session === undefined || this.#session.closed || this.#session.destroyed) return;
+    this.#session.ping((error: Error | null) => {
+      if (error === null) this.#signsOfLife += 1;
+    });
+  }
+
+  override notifyResponseByteRead(stream: ClientHttp2Stream): void {
+    this.#signsOfLife += 1;
+    super.notifyResponseByteRead(stream);
+  }
 
   /**
    * Ends the session and its calls. Connect's manager would wait in a loop without an end, and keep its thread busy with
@@ -28,6 +48,7 @@ export class GuardedSessions extends Http2SessionManager {
   override async request(...parameters: Parameters<Request>): Promise<ClientHttp2Stream> {
     const stream = await super.request(...parameters);
     const { session } = stream;
+    this.#session = session as ClientHttp2Session | undefined;
     if (session !== undefined && !this.#guarded.has(session as ClientHttp2Session)) {
       this.#guarded.add(session as ClientHttp2Session);
       session.on('error', ignore); // the calls on the session report it

@@ -204,6 +204,11 @@ export class TransferEngine implements AsyncDisposable {
     return this.#transports.tcp.port;
   }
 
+  /** Addresses of the network cards at which peers are told that they reach this engine; none when only {@link host} is told. */
+  get cardAddresses(): readonly string[] {
+    return (this.#transports.tcp.endpoint?.cards ?? []).flatMap(({ addresses }) => addresses);
+  }
+
   /** Port that takes notifications and probes on {@link host}. */
   get rpcPort(): number {
     return this.#rpc.port;

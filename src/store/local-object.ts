@@ -77,6 +77,7 @@ export class LocalObject {
       role,
       isComplete: role === 'gold',
       peerEndpoint: parts.peers.endpoint,
+      ...(parts.peers.addresses.length > 0 && { peerAddresses: parts.peers.addresses }),
       addresses: memory.ranges.map(({ address }) => address),
       sizes: memory.ranges.map(({ lengthBytes }) => lengthBytes),
     };

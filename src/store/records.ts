@@ -2,10 +2,12 @@
  * The two records of an object, as JSON: versioned, unknown fields ignored, and checked when read, because whoever can
  * write to the metadata store can write anything. Sizes are O(buffers): shards, pieces and digests never appear.
  */
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { isPowerOfTwo, MIB } from '../core/units.ts';
 import { pieceCount } from '../swarm/layout.ts';
+import { PEER_ADDRESSES_MAX } from '../swarm/source-feed.ts';
 
 /** More would let one record outgrow what etcd takes in a request: a source record has about 31 bytes a buffer. */
 export const BUFFERS_MAX = 16_384;
@@ -56,6 +58,8 @@ export interface SourceRecord {
   readonly isComplete: boolean;
   /** `host:port` of its peer service. */
   readonly peerEndpoint: string;
+  /** Addresses of its other network cards, at which its peer service answers on the same port; absent: there are none. */
+  readonly peerAddresses?: readonly string[] | undefined;
   /** Of its buffers, in logical order; hexadecimal text in the record. */
   readonly addresses: readonly number[];
   readonly sizes: readonly number[];
@@ -68,6 +72,8 @@ const address = z
   .string()
   .regex(/^0x[0-9a-f]{1,13}$/)
   .transform(Number);
+
+const numericAddress = z.string().refine((text) => isIP(text) !== 0 && !text.includes('%'));
 
 const objectRecordSchema: z.ZodType<ObjectRecord> = z
   .object({
@@ -106,6 +112,7 @@ const sourceRecordSchema: z.ZodType<SourceRecord> = z
     role: z.enum(['gold', 'replica']),
     isComplete: z.boolean(),
     peerEndpoint: z.string().min(3).max(300),
+    peerAddresses: z.array(numericAddress).max(PEER_ADDRESSES_MAX).optional().catch(undefined),
     addresses: z.array(address).max(BUFFERS_MAX),
     sizes,
   })

@@ -19,9 +19,9 @@ export interface SourceWatchOptions extends CallOptions {
 }
 
 export function sourceInfo(segment: string, record: SourceRecord): SourceInfo {
-  const { role, isComplete, peerEndpoint, generation, addresses, sizes } = record;
+  const { role, isComplete, peerEndpoint, peerAddresses, generation, addresses, sizes } = record;
   const ranges = addresses.map((address, index) => ({ address, lengthBytes: sizes[index] ?? 0 }));
-  return { segment, role, isComplete, peerEndpoint, generation, ranges };
+  return { segment, role, isComplete, peerEndpoint, peerAddresses, generation, ranges };
 }
 
 /** The sources of one object as the metadata store lists them, and its digest root, kept up to date until closed. */

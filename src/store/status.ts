@@ -17,6 +17,8 @@ export interface SourceListing {
   readonly isComplete: boolean;
   /** `host:port` that answers for it; empty for a store of Mooncake, where nothing does. */
   readonly peerEndpoint: string;
+  /** Other addresses at which it answers, on the same port: those of its other network cards. */
+  readonly peerAddresses?: readonly string[] | undefined;
   /** Set for a store of Mooncake. */
   readonly origin?: 'mooncake';
 }
@@ -81,8 +83,9 @@ const ANSWER_TIMEOUT_MS = 2_000;
 /** Takes what a listing tells of each source: gold first, then by segment name. */
 export function listingsOf(sources: readonly SourceListing[]): SourceListing[] {
   return sources
-    .map(({ segment, role, isComplete, peerEndpoint, origin }) => ({
+    .map(({ segment, role, isComplete, peerEndpoint, peerAddresses, origin }) => ({
       ...{ segment, role, isComplete, peerEndpoint },
+      ...(peerAddresses && { peerAddresses }),
       ...(origin && { origin }),
     }))
     .sort((a, b) => Number(b.role === 'gold') - Number(a.role === 'gold') || (a.segment < b.segment ? -1 : 1));
@@ -130,10 +133,10 @@ export async function askSources(
 ): Promise<ObjectStatus> {
   const asked = listings.slice(0, ASKED_MAX);
   const answers = new Map<string, GetStatusResponse | undefined>();
-  await inLanes(asked, ASKED_AT_ONCE, async ({ segment, peerEndpoint }) => {
+  await inLanes(asked, ASKED_AT_ONCE, async (listing) => {
     signal.throwIfAborted();
-    const answer = await askSource(parts, peerEndpoint, name, signal);
-    answers.set(segment, answer?.generation === object.generation ? answer : undefined);
+    const answer = await askSource(parts, listing, name, signal);
+    answers.set(listing.segment, answer?.generation === object.generation ? answer : undefined);
   });
   signal.throwIfAborted();
   const totalBytes = totalSizeBytes(object.sizes);
@@ -165,12 +168,12 @@ function sum(flows: readonly SourceFlow[], fact: 'bytes' | 'bytesPerSecond'): nu
 /** @returns undefined when it does not answer, or does not serve the object: it may have died a moment ago. */
 async function askSource(
   { peerClient }: StatusParts,
-  endpoint: string,
+  source: SourceListing,
   name: string,
   signal: AbortSignal,
 ): Promise<GetStatusResponse | undefined> {
   try {
-    const answer = await peerClient.getStatus(endpoint, name, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
+    const answer = await peerClient.getStatus(source, name, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
     return answer.isServed ? answer : undefined;
   } catch {
     return undefined;

@@ -164,6 +164,8 @@ export async function openStoreParts(
         host: bindHostFor(engine.host),
         port: options.peerPort ?? 0,
         advertisedHost: engine.host,
+        otherAddresses: engine.cardAddresses,
+        segment: segmentName,
         logger,
       }),
     );

@@ -129,7 +129,7 @@ export class AvailabilityReader {
   async #askDigests(source: SourceInfo, root: string): Promise<void> {
     const { object, peers } = this.#input;
     try {
-      const digests = await peers.getDigests(source.peerEndpoint, object.layout, { signal: this.#closed.signal });
+      const digests = await peers.getDigests(source, object.layout, { signal: this.#closed.signal });
       if (digests !== undefined && !this.#closed.signal.aborted) object.adoptDigests(digests, root);
     } catch {
       // Somebody else is asked at the next tick, and it again later.

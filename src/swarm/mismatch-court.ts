@@ -120,7 +120,7 @@ export class MismatchCourt {
     const { peers, object } = this.#input;
     const options = { signal: this.#closed.signal };
     try {
-      return await peers.reportMismatch(source.peerEndpoint, object.layout, { piece, digestSeen }, options);
+      return await peers.reportMismatch(source, object.layout, { piece, digestSeen }, options);
     } catch {
       return Verdict.UNSPECIFIED; // it cannot, or does not want to, tell
     }

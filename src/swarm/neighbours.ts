@@ -200,7 +200,7 @@ export class Neighbours {
       events.onAvailability(source, message, isFirst);
     };
     try {
-      await peers.follow(source.peerEndpoint, layout, { wantsDigests: wantsDigests(source), onMessage, signal });
+      await peers.follow(source, layout, { wantsDigests: wantsDigests(source), onMessage, signal });
     } finally {
       cancelTimer();
       attempt.abort();

@@ -1,15 +1,10 @@
-import { type Client, type CallOptions as ConnectCallOptions, createClient } from '@connectrpc/connect';
-import { createConnectTransport } from '@connectrpc/connect-node';
+import type { CallOptions as ConnectCallOptions } from '@connectrpc/connect';
+import { abortable } from '../core/abort.ts';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
-import { GuardedSessions } from '../core/guarded-sessions.ts';
-import { MIB } from '../core/units.ts';
 import { readFollow } from './follow-stream.ts';
-import {
-  type Availability,
-  type GetStatusResponse,
-  PeerService as PeerServiceDefinition,
-  type Verdict,
-} from './gen/p2pstore/peer/v1/peer_pb.ts';
+import type { Availability, GetStatusResponse, Verdict } from './gen/p2pstore/peer/v1/peer_pb.ts';
+import { type PeerConnection, PeerRoute, responseBytesMax } from './peer-route.ts';
+import type { PeerPlace } from './source-feed.ts';
 
 /** An object as peers name it. */
 export interface ObjectId {
@@ -29,32 +24,19 @@ export interface FollowOptions {
   readonly signal: AbortSignal;
 }
 
-/** All digests of the largest objects, 62,500 pieces of 32 bytes, fit eight times. */
-const responseBytesMax = 16 * MIB;
-const pingIntervalMs = 5_000;
-/**
- * A machine that is overloaded may leave a ping alone for seconds and serve bytes all the while. What does stall is found
- * by its data port, long before this; a dead control connection only must not stay for ever.
- */
-const pingTimeoutMs = 20_000;
-const idleConnectionTimeoutMs = 10_000;
-/** Endpoints remembered; above, those without a connection are forgotten. */
+/** Peers remembered; above, those without a connection are forgotten. */
 const peersMax = 256;
-
-interface Peer {
-  readonly sessions: GuardedSessions;
-  readonly client: Client<typeof PeerServiceDefinition>;
-}
 
 /**
  * Calls the peer services of other stores: one HTTP/2 connection each, kept alive by pings while it is used and
- * closed soon after. Share one among all downloads of a store.
+ * closed soon after. A peer that tells several addresses is reached at another one within about two seconds when the
+ * first does not answer any more; calls under way fail then. Share one among all downloads of a store.
  *
  * Every call rejects with P2P_PEER_UNREACHABLE when the peer does not answer, refuses or does not serve the object,
  * and with `signal.reason` after an abort.
  */
 export class PeerClient implements AsyncDisposable {
-  readonly #peers = new Map<string, Peer>();
+  readonly #peers = new Map<string, PeerRoute>();
   #isClosed = false;
 
   /**
@@ -62,47 +44,47 @@ export class PeerClient implements AsyncDisposable {
    *
    * @param options.onMessage - Not called after an abort. What it throws ends the stream.
    */
-  async follow(endpoint: string, object: ObjectId, options: FollowOptions): Promise<void> {
+  async follow(peer: PeerPlace, object: ObjectId, options: FollowOptions): Promise<void> {
     const { signal } = options;
     signal.throwIfAborted();
     try {
       const { name, generation } = object;
-      const { sessions } = this.#peer(endpoint);
+      const { sessions } = await abortable(this.#route(peer).connect(), signal);
       await readFollow(sessions, { name, generation, messageBytesMax: responseBytesMax, ...options });
     } catch (cause) {
-      throw translate(cause, endpoint, signal);
+      throw translate(cause, peer.peerEndpoint, signal);
     }
   }
 
   /** @returns The concatenated digests, not to be trusted; undefined when the peer does not know them all. */
-  async getDigests(endpoint: string, object: ObjectId, options: PeerCallOptions = {}): Promise<Uint8Array | undefined> {
-    const { digests } = await this.#call(endpoint, options, (client, call) =>
+  async getDigests(peer: PeerPlace, object: ObjectId, options: PeerCallOptions = {}): Promise<Uint8Array | undefined> {
+    const { digests } = await this.#call(peer, options, (client, call) =>
       client.getDigests({ name: object.name, generation: object.generation }, call),
     );
     return digests.length === 0 ? undefined : digests;
   }
 
   async reportMismatch(
-    endpoint: string,
+    peer: PeerPlace,
     object: ObjectId,
     mismatch: { readonly piece: number; readonly digestSeen: Uint8Array },
     options: PeerCallOptions = {},
   ): Promise<Verdict> {
     const { name, generation } = object;
-    const { verdict } = await this.#call(endpoint, options, (client, call) =>
+    const { verdict } = await this.#call(peer, options, (client, call) =>
       client.reportMismatch({ name, generation, ...mismatch }, call),
     );
     return verdict;
   }
 
-  getStatus(endpoint: string, name: string, options: PeerCallOptions = {}): Promise<GetStatusResponse> {
-    return this.#call(endpoint, options, (client, call) => client.getStatus({ name }, call));
+  getStatus(peer: PeerPlace, name: string, options: PeerCallOptions = {}): Promise<GetStatusResponse> {
+    return this.#call(peer, options, (client, call) => client.getStatus({ name }, call));
   }
 
   /** Ends every connection at once; calls in progress reject. */
   close(): Promise<void> {
     this.#isClosed = true;
-    for (const { sessions } of this.#peers.values()) sessions.abort();
+    for (const route of this.#peers.values()) route.abort();
     this.#peers.clear();
     return Promise.resolve();
   }
@@ -112,46 +94,38 @@ export class PeerClient implements AsyncDisposable {
   }
 
   async #call<T>(
-    endpoint: string,
+    peer: PeerPlace,
     { signal, timeoutMs = 5_000 }: PeerCallOptions,
-    call: (client: Peer['client'], options: ConnectCallOptions) => Promise<T>,
+    call: (client: PeerConnection['client'], options: ConnectCallOptions) => Promise<T>,
   ): Promise<T> {
     signal?.throwIfAborted();
+    const deadline = AbortSignal.timeout(timeoutMs);
+    const either = signal === undefined ? deadline : AbortSignal.any([signal, deadline]);
     try {
-      return await call(this.#peer(endpoint).client, { timeoutMs, ...(signal === undefined ? {} : { signal }) });
+      const { client } = await abortable(this.#route(peer).connect(), either);
+      return await call(client, { timeoutMs, signal: either });
     } catch (cause) {
-      throw translate(cause, endpoint, signal);
+      throw translate(cause, peer.peerEndpoint, signal);
     }
   }
 
-  #peer(endpoint: string): Peer {
+  #route(peer: PeerPlace): PeerRoute {
     if (this.#isClosed) {
       throw new P2PStoreError(ErrorCode.Closed, 'Cannot call a peer: the client is closed', {
         resource: 'peer client',
       });
     }
-    const known = this.#peers.get(endpoint);
+    const key = PeerRoute.key(peer);
+    const known = this.#peers.get(key);
     if (known !== undefined) return known;
-    if (this.#peers.size >= peersMax) this.#forgetUnconnected();
-    const baseUrl = `http://${endpoint}`;
-    const sessions = new GuardedSessions(baseUrl, { pingIntervalMs, pingTimeoutMs, idleConnectionTimeoutMs });
-    const transport = createConnectTransport({
-      httpVersion: '2',
-      baseUrl,
-      sessionManager: sessions,
-      readMaxBytes: responseBytesMax,
-      acceptCompression: [],
-    });
-    const peer = { sessions, client: createClient(PeerServiceDefinition, transport) };
-    this.#peers.set(endpoint, peer);
-    return peer;
+    if (this.#peers.size >= peersMax) this.#forgetUnused();
+    const route = new PeerRoute(peer);
+    this.#peers.set(key, route);
+    return route;
   }
 
-  #forgetUnconnected(): void {
-    for (const [endpoint, { sessions }] of this.#peers) {
-      const state = sessions.state();
-      if (state === 'closed' || state === 'error') this.#peers.delete(endpoint);
-    }
+  #forgetUnused(): void {
+    for (const [key, route] of this.#peers) if (route.isUnused) this.#peers.delete(key);
   }
 }
 

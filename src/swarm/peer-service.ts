@@ -1,7 +1,7 @@
 /** Serves what this store has to its peers: availability, digests, second looks and status. No bytes of objects. */
 import { setMaxListeners } from 'node:events';
 import http2 from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, isIPv4 } from 'node:net';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { Code, ConnectError, type ServiceImpl } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
@@ -15,6 +15,7 @@ import { type GetStatusResponseSchema, PeerService as PeerServiceDefinition } fr
 import { stateMessage } from './pending-changes.ts';
 import { Rechecker } from './rechecker.ts';
 import type { SharedObject } from './shared-object.ts';
+import { PEER_ADDRESSES_MAX } from './source-feed.ts';
 
 export interface PeerServiceOptions {
   /** Where to listen. Default 0.0.0.0. */
@@ -23,6 +24,10 @@ export interface PeerServiceOptions {
   readonly port?: number;
   /** What peers are told to connect to. Default `host`. */
   readonly advertisedHost?: string;
+  /** Other numeric addresses of this machine that peers can reach. */
+  readonly otherAddresses?: readonly string[];
+  /** Of the store, for those who dial it at one of them. */
+  readonly segment?: string;
   readonly logger?: Logger;
   /** Peers connected at once; more are turned away. Default 1,024. */
   readonly sessionsMax?: number;
@@ -43,6 +48,8 @@ interface Served {
 export class PeerService implements AsyncDisposable {
   /** `host:port` that peers connect to. */
   readonly endpoint: string;
+  /** Those of {@link PeerServiceOptions.otherAddresses} at which it answers too, on the same port; a few. */
+  readonly addresses: readonly string[];
   readonly #server: http2.Http2Server;
   readonly #sessions: ReadonlySet<http2.ServerHttp2Session>;
   readonly #served: Map<string, Served>;
@@ -51,12 +58,14 @@ export class PeerService implements AsyncDisposable {
 
   private constructor(parts: {
     readonly endpoint: string;
+    readonly addresses: readonly string[];
     readonly server: http2.Http2Server;
     readonly sessions: ReadonlySet<http2.ServerHttp2Session>;
     readonly served: Map<string, Served>;
     readonly shutdown: AbortController;
   }) {
     this.endpoint = parts.endpoint;
+    this.addresses = parts.addresses;
     this.#server = parts.server;
     this.#sessions = parts.sessions;
     this.#served = parts.served;
@@ -68,13 +77,13 @@ export class PeerService implements AsyncDisposable {
    * @throws P2P_SYSTEM_CALL_FAILED No port can be listened on.
    */
   static async open(options: PeerServiceOptions = {}): Promise<PeerService> {
-    const { host = '0.0.0.0', port = 0, logger = silentLogger, sessionsMax = 1_024 } = options;
+    const { host = '0.0.0.0', port = 0, logger = silentLogger, sessionsMax = 1_024, segment = '' } = options;
     const served = new Map<string, Served>();
     const shutdown = new AbortController();
     setMaxListeners(0, shutdown.signal); // one listener a request, and eleven at once are no leak
     const handler = connectNodeAdapter({
       routes: (router) => {
-        router.service(PeerServiceDefinition, createHandlers(served));
+        router.service(PeerServiceDefinition, createHandlers(served, segment));
       },
       readMaxBytes: requestBytesMax,
       acceptCompression: [],
@@ -92,8 +101,10 @@ export class PeerService implements AsyncDisposable {
     const { port: boundPort } = server.address() as AddressInfo;
     const advertised = options.advertisedHost ?? host;
     const endpoint = `${advertised.includes(':') ? `[${advertised}]` : advertised}:${boundPort}`;
-    logger.debug({ endpoint }, 'peer service listens');
-    return new PeerService({ endpoint, server, sessions, served, shutdown });
+    const others = (options.otherAddresses ?? []).filter((address) => address !== advertised);
+    const addresses = others.filter((address) => isHeard(host, address)).slice(0, PEER_ADDRESSES_MAX);
+    logger.debug({ endpoint, addresses }, 'peer service listens');
+    return new PeerService({ endpoint, addresses, server, sessions, served, shutdown });
   }
 
   /** Lets peers follow an object. One with the same name is replaced, and withdrawn. */
@@ -127,6 +138,11 @@ export class PeerService implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/** Whether who listens on `host` hears what comes for `address`. */
+function isHeard(host: string, address: string): boolean {
+  return host === '::' || (host === '0.0.0.0' && isIPv4(address));
 }
 
 function listen(server: http2.Http2Server, host: string, port: number): Promise<void> {
@@ -178,6 +194,7 @@ function find(
 /** All calls but `Follow`, which is not left to Connect. */
 function createHandlers(
   served: ReadonlyMap<string, Served>,
+  segment: string,
 ): Required<Omit<ServiceImpl<typeof PeerServiceDefinition>, 'follow'>> {
   return {
     getDigests(request) {
@@ -191,7 +208,7 @@ function createHandlers(
     },
     getStatus({ name }) {
       const entry = served.get(name);
-      return entry === undefined ? { isServed: false } : describe(entry);
+      return { segment, ...(entry === undefined ? { isServed: false } : describe(entry)) };
     },
   };
 }

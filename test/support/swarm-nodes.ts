@@ -9,7 +9,7 @@ import type { ObjectLayout } from '../../src/swarm/layout.ts';
 import { PeerClient } from '../../src/swarm/peer-client.ts';
 import { PeerService } from '../../src/swarm/peer-service.ts';
 import { SharedObject } from '../../src/swarm/shared-object.ts';
-import type { SourceFeed, SourceInfo } from '../../src/swarm/source-feed.ts';
+import type { PeerPlace, SourceFeed, SourceInfo } from '../../src/swarm/source-feed.ts';
 import { openEngine } from './engines.ts';
 import { allocateBytes, fillPattern, type TestMemory } from './patterned-memory.ts';
 
@@ -44,6 +44,11 @@ export class TestDirectory {
     this.#sources = sources;
     for (const listener of [...this.#listeners]) listener();
   }
+}
+
+/** A peer service that tells one address. */
+export function placeOf(peerEndpoint: string): PeerPlace {
+  return { segment: '', peerEndpoint };
 }
 
 export const pieceSizeBytes: number = 64 * 1024;
@@ -88,7 +93,7 @@ export class SwarmNode implements AsyncDisposable {
     engineOptions: Partial<TransferEngineOptions> = {},
   ): Promise<SwarmNode> {
     const engine = await openEngine(engineOptions);
-    const peers = await PeerService.open({ host: '127.0.0.1' });
+    const peers = await PeerService.open({ host: '127.0.0.1', segment: engine.segmentName });
     const memory = allocateBytes(Math.max(layout.totalSize, 1));
     let address = Number(memory.address);
     const ranges: MemoryRange[] = sizes.map((lengthBytes) => {

@@ -92,6 +92,7 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/swarm/scheduler-holder.ts': 'test/unit/swarm/scheduler.test.ts',
   'src/swarm/scheduler-options.ts': 'test/unit/swarm/scheduler.test.ts',
   'src/swarm/source-faults.ts': 'test/fault/swarm-faults.test.ts',
+  'src/swarm/source-feed.ts': 'test/unit/store/records.test.ts',
   'src/store/call-options.ts': 'test/integration/store/p2p-store.test.ts',
   'src/store/folder/folder-target.ts': 'test/integration/store/folders.test.ts',
   'src/store/folder/open-folder.ts': 'test/integration/store/folders.test.ts',

@@ -78,6 +78,16 @@ describe('source record', () => {
     expect(decodeSourceRecord('k', value)).toEqual(source);
   });
 
+  test('tells the addresses of other cards, and is read without those that make no sense', () => {
+    const peerAddresses = ['10.0.1.1', 'fd00::1'];
+    const written = encodeSourceRecord('k', { ...source, peerAddresses });
+    expect(decodeSourceRecord('k', written)).toEqual({ ...source, peerAddresses });
+    for (const bad of [['host'], ['fe80::1%eth0'], Array.from({ length: 9 }, () => '10.0.1.1'), 'no']) {
+      const changed = json({ ...JSON.parse(Buffer.from(written).toString()), peerAddresses: bad });
+      expect(decodeSourceRecord('k', changed)).toEqual({ ...source, peerAddresses: undefined });
+    }
+  });
+
   test.each([
     { role: 'silver' },
     { addresses: ['0x1'] },

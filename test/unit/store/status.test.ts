@@ -50,7 +50,7 @@ function partsOf(
     most: () => most,
     reader: { find: () => Promise.resolve(found(segments)) },
     peerClient: {
-      async getStatus(endpoint): Promise<GetStatusResponse> {
+      async getStatus({ peerEndpoint: endpoint }): Promise<GetStatusResponse> {
         asked.push(endpoint);
         now += 1;
         most = Math.max(most, now);

@@ -8,6 +8,7 @@ import { encodeEnvelope } from '../../../src/swarm/envelope.ts';
 import { type Availability, AvailabilitySchema, State } from '../../../src/swarm/gen/p2pstore/peer/v1/peer_pb.ts';
 import { PeerClient } from '../../../src/swarm/peer-client.ts';
 import { eventually } from '../../support/eventually.ts';
+import { placeOf } from '../../support/swarm-nodes.ts';
 
 const id = { name: 'model', generation: '0' };
 const message = encodeEnvelope(
@@ -60,7 +61,7 @@ const notFound = Buffer.from('{"error":{"code":"not_found","message":"gone"}}');
 
 function follow(client: PeerClient, endpoint: string, signal = new AbortController().signal) {
   const messages: Availability[] = [];
-  const ended = client.follow(endpoint, id, {
+  const ended = client.follow(placeOf(endpoint), id, {
     wantsDigests: false,
     signal,
     onMessage: (received) => messages.push(received),
@@ -121,7 +122,7 @@ describe('PeerClient.follow', () => {
     const onMessage = (): void => {
       throw fault;
     };
-    const ended = client.follow(peer.endpoint, id, {
+    const ended = client.follow(placeOf(peer.endpoint), id, {
       wantsDigests: false,
       signal: new AbortController().signal,
       onMessage,
@@ -147,7 +148,7 @@ describe('PeerClient.follow', () => {
       messages++;
       abort.abort(reason);
     };
-    const ended = client.follow(peer.endpoint, id, { wantsDigests: false, signal: abort.signal, onMessage });
+    const ended = client.follow(placeOf(peer.endpoint), id, { wantsDigests: false, signal: abort.signal, onMessage });
     await expect(ended).rejects.toBe(reason);
     await eventually('the end of the stream', () => isClosed);
     expect(messages).toBe(1);

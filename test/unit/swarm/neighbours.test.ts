@@ -29,7 +29,7 @@ class Swarm {
 
   constructor() {
     const peers: Pick<PeerClient, 'follow'> = {
-      follow: (endpoint, _object, { signal }) => {
+      follow: ({ peerEndpoint: endpoint }, _object, { signal }) => {
         this.followed.add(endpoint);
         return new Promise((_resolve, reject) => {
           signal.addEventListener('abort', () => {

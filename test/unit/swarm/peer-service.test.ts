@@ -11,7 +11,7 @@ import { PeerClient } from '../../../src/swarm/peer-client.ts';
 import { PeerService } from '../../../src/swarm/peer-service.ts';
 import { SharedObject } from '../../../src/swarm/shared-object.ts';
 import { eventually } from '../../support/eventually.ts';
-import { layoutOf, pieceSizeBytes } from '../../support/swarm-nodes.ts';
+import { layoutOf, pieceSizeBytes, placeOf } from '../../support/swarm-nodes.ts';
 
 const pieces = 10;
 const layout = layoutOf(pieces * pieceSizeBytes);
@@ -33,7 +33,11 @@ function collect(
 ): { readonly messages: Availability[]; readonly ended: Promise<void> } {
   const messages: Availability[] = [];
   const { wantsDigests = false, signal = new AbortController().signal } = options;
-  const ended = client.follow(endpoint, id, { wantsDigests, signal, onMessage: (message) => messages.push(message) });
+  const ended = client.follow(placeOf(endpoint), id, {
+    wantsDigests,
+    signal,
+    onMessage: (message) => messages.push(message),
+  });
   ended.catch(() => {});
   return { messages, ended };
 }
@@ -59,6 +63,16 @@ describe('PeerService', () => {
     expect(messages.at(-1)?.state).toBe(State.WITHDRAWN);
   });
 
+  test.each([
+    ['127.0.0.1', []],
+    ['0.0.0.0', ['10.0.1.1']],
+    ['::', ['10.0.1.1', 'fd00::1']],
+  ])('tells only those other addresses that it hears on %s', async (host, heard) => {
+    const otherAddresses = ['10.0.0.1', '10.0.1.1', 'fd00::1'];
+    await using service = await PeerService.open({ host, advertisedHost: '10.0.0.1', otherAddresses });
+    expect(service.addresses).toEqual(heard);
+  });
+
   test('streams digests in runs, and their root, to who wants them', async () => {
     await using service = await PeerService.open({ host: '127.0.0.1' });
     await using client = new PeerClient();
@@ -75,7 +89,9 @@ describe('PeerService', () => {
     const root = digestBytes('xxh64', Buffer.concat(Array.from({ length: pieces }, (_, piece) => digestOf(piece))));
     const last = await eventually('the root', () => messages.find(({ digestRoot }) => digestRoot.length > 0));
     expect(Buffer.compare(last.digestRoot, root)).toBe(0);
-    expect(Buffer.compare((await client.getDigests(service.endpoint, id)) ?? Buffer.alloc(0), object.digests)).toBe(0);
+    expect(
+      Buffer.compare((await client.getDigests(placeOf(service.endpoint), id)) ?? Buffer.alloc(0), object.digests),
+    ).toBe(0);
   });
 
   test('ends a stream with the reason when the memory is damaged', async () => {
@@ -98,7 +114,7 @@ describe('PeerService', () => {
       { ...id, generation: 'another' },
       { ...id, name: 'another' },
     ]) {
-      await expect(client.getDigests(service.endpoint, other)).rejects.toMatchObject({
+      await expect(client.getDigests(placeOf(service.endpoint), other)).rejects.toMatchObject({
         code: ErrorCode.PeerUnreachable,
       });
     }
@@ -110,9 +126,10 @@ describe('PeerService', () => {
     service.share(createObject('gold'));
     const abort = new AbortController();
     const { ended } = collect(client, service.endpoint, { signal: abort.signal });
-    const followers = async (): Promise<number> => (await client.getStatus(service.endpoint, layout.name)).followers;
+    const followers = async (): Promise<number> =>
+      (await client.getStatus(placeOf(service.endpoint), layout.name)).followers;
     await eventually('a follower', async () => (await followers()) === 1);
-    expect(await client.getStatus(service.endpoint, layout.name)).toMatchObject({
+    expect(await client.getStatus(placeOf(service.endpoint), layout.name)).toMatchObject({
       isServed: true,
       role: 'gold',
       pieces,
@@ -122,7 +139,7 @@ describe('PeerService', () => {
     abort.abort(reason);
     await expect(ended).rejects.toBe(reason);
     await eventually('no follower', async () => (await followers()) === 0);
-    expect((await client.getStatus(service.endpoint, 'another')).isServed).toBe(false);
+    expect((await client.getStatus(placeOf(service.endpoint), 'another')).isServed).toBe(false);
   });
 
   test('looks at its memory again when a peer doubts it, but not as often as one likes', async () => {
@@ -138,7 +155,7 @@ describe('PeerService', () => {
     for (let piece = 0; piece < pieces; piece++) object.setDigest(piece, digestOf(piece));
     service.share(object);
     const ask = (piece: number): Promise<Verdict> =>
-      client.reportMismatch(service.endpoint, id, { piece, digestSeen: digestOf(9) });
+      client.reportMismatch(placeOf(service.endpoint), id, { piece, digestSeen: digestOf(9) });
     expect(await ask(3)).toBe(Verdict.INTACT);
     expect(await ask(4)).toBe(Verdict.MEMORY_CHANGED);
     expect(object.verified.has(4)).toBe(false);
@@ -168,7 +185,7 @@ describe('PeerService', () => {
     await service.close();
     await service.close();
     await expect(ended).rejects.toMatchObject({ code: ErrorCode.PeerUnreachable });
-    await expect(client.getStatus(service.endpoint, layout.name)).rejects.toMatchObject({
+    await expect(client.getStatus(placeOf(service.endpoint), layout.name)).rejects.toMatchObject({
       code: ErrorCode.PeerUnreachable,
     });
   });
@@ -191,7 +208,7 @@ describe('PeerService', () => {
     for (const session of sessions) session.destroy();
     await using client = new PeerClient();
     const isServed = async (): Promise<boolean> => {
-      const status = await client.getStatus(service.endpoint, layout.name).catch(() => undefined);
+      const status = await client.getStatus(placeOf(service.endpoint), layout.name).catch(() => undefined);
       return status?.isServed === true;
     };
     await eventually('room for another', isServed);
