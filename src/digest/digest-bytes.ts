@@ -1,5 +1,7 @@
-import { Blake3Hasher } from '@napi-rs/blake-hash';
-import { Xxh64 } from '@node-rs/xxhash';
+/** Loads a library with its first hasher: each costs every thread about 10 ms, and an object needs one of them. */
+import { createRequire } from 'node:module';
+
+const require = createRequire(import.meta.url);
 
 /**
  * `xxh64` finds accidents at the speed of memory, 8 bytes, big-endian as it is printed. `blake3` also withstands
@@ -24,6 +26,7 @@ export function digestSizeBytes(algorithm: DigestAlgorithm): number {
 export function createHasher(algorithm: DigestAlgorithm): Hasher {
   switch (algorithm) {
     case 'xxh64': {
+      const { Xxh64 } = require('@node-rs/xxhash') as typeof import('@node-rs/xxhash');
       const hasher = new Xxh64();
       return {
         update: (bytes) => {
@@ -37,6 +40,7 @@ export function createHasher(algorithm: DigestAlgorithm): Hasher {
       };
     }
     case 'blake3': {
+      const { Blake3Hasher } = require('@napi-rs/blake-hash') as typeof import('@napi-rs/blake-hash');
       const hasher = new Blake3Hasher();
       return {
         update: (bytes) => {

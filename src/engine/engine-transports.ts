@@ -1,12 +1,11 @@
-/** Opens the transports of one engine, in the order in which they are preferred. */
+/** Opens the transports of one engine, in the order in which they are preferred. Code of those that it does not use is not loaded. */
 import { systemClock } from '../core/clock.ts';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import type { NicPriorityMatrix } from './nic-priority-matrix.ts';
 import type { RegisteredRange } from './registered-ranges.ts';
-import { LocalTransport } from './transport/local/local-transport.ts';
-import { LoopbackTransport } from './transport/loopback/loopback-transport.ts';
-import { openRdma } from './transport/rdma/open-rdma.ts';
-import { RdmaTransport } from './transport/rdma/rdma-transport.ts';
+import type { LocalTransport } from './transport/local/local-transport.ts';
+import type { LoopbackTransport } from './transport/loopback/loopback-transport.ts';
+import type { RdmaTransport } from './transport/rdma/rdma-transport.ts';
 import { TcpTransport, type TcpTransportOptions } from './transport/tcp/tcp-transport.ts';
 import { TRANSPORT_NAMES, type Transport, type TransportName } from './transport/transport.ts';
 import { TransportRouter } from './transport-router.ts';
@@ -22,6 +21,7 @@ export interface EngineTransportsOptions {
 
 interface Selection {
   readonly used: readonly Transport[];
+  readonly rdma: RdmaTransport | undefined;
   /** Why the others are not used, by name. */
   readonly off: readonly string[];
 }
@@ -36,10 +36,10 @@ export class EngineTransports implements AsyncDisposable {
   readonly endpoints: Readonly<Record<string, unknown>> | undefined;
   readonly #opened: readonly Transport[];
 
-  private constructor(tcp: TcpTransport, { used, off }: Selection, options: EngineTransportsOptions) {
+  private constructor(tcp: TcpTransport, { used, rdma, off }: Selection, options: EngineTransportsOptions) {
     const { logger } = options.tcp;
     this.tcp = tcp;
-    this.rdma = used.find((transport) => transport instanceof RdmaTransport);
+    this.rdma = rdma;
     this.#opened = [...used.filter((transport) => transport !== tcp), tcp];
     this.router = new TransportRouter({ transports: used, off, clock: systemClock, logger });
     this.endpoints = endpointsOf(used);
@@ -53,12 +53,17 @@ export class EngineTransports implements AsyncDisposable {
     const tcp = await TcpTransport.open(options.tcp);
     const used: Transport[] = [];
     const off: string[] = [];
+    let rdma: RdmaTransport | undefined;
     for (const name of names) {
-      const transport = name === 'tcp' ? tcp : openTransport(name, options);
-      if (typeof transport !== 'string') used.push(transport);
-      else off.push(`${name}: ${transport}`);
+      const transport = name === 'tcp' ? tcp : await openTransport(name, options);
+      if (typeof transport === 'string') {
+        off.push(`${name}: ${transport}`);
+        continue;
+      }
+      used.push(transport);
+      if (transport.name === 'rdma') rdma = transport;
     }
-    return new EngineTransports(tcp, { used, off }, options);
+    return new EngineTransports(tcp, { used, rdma, off }, options);
   }
 
   async register(range: RegisteredRange): Promise<void> {
@@ -80,17 +85,28 @@ export class EngineTransports implements AsyncDisposable {
 }
 
 /** @returns The transport, or why it cannot be used. */
-function openTransport(
+async function openTransport(
   name: Exclude<TransportName, 'tcp'>,
   { tcp, segmentName, matrix }: EngineTransportsOptions,
-): Transport | string {
+): Promise<LoopbackTransport | LocalTransport | RdmaTransport | string> {
   const { maxUploadBytesPerSecond, maxDownloadBytesPerSecond, logger } = tcp;
   const isLimited = maxUploadBytesPerSecond !== undefined || maxDownloadBytesPerSecond !== undefined;
   if (isLimited) return 'off, as only tcp keeps to the limits of rates';
-  if (name === 'rdma') return openRdma({ segmentName, matrix, logger });
   try {
-    if (name === 'loopback') return new LoopbackTransport();
-    return LocalTransport.open(logger) ?? 'off, as /proc does not tell processes apart';
+    switch (name) {
+      case 'loopback': {
+        const { LoopbackTransport } = await import('./transport/loopback/loopback-transport.ts');
+        return new LoopbackTransport();
+      }
+      case 'local': {
+        const { LocalTransport } = await import('./transport/local/local-transport.ts');
+        return LocalTransport.open(logger) ?? 'off, as /proc does not tell processes apart';
+      }
+      case 'rdma': {
+        const { openRdma } = await import('./transport/rdma/open-rdma.ts');
+        return await openRdma({ segmentName, matrix, logger });
+      }
+    }
   } catch (error) {
     logger.warn({ transport: name, error }, 'transport not opened');
     return `off: ${error instanceof Error ? error.message : String(error)}`;

@@ -10,7 +10,7 @@ import type { SourceFeed } from '../swarm/source-feed.ts';
 import { giveUp } from './give-up.ts';
 import { limitedPullOptions } from './limited-pull.ts';
 import { LocalObject } from './local-object.ts';
-import { PayloadFeed } from './mooncake/payload-feed.ts';
+import type { PayloadFeed } from './mooncake/payload-feed.ts';
 import { invalidArgument } from './object-name.ts';
 import type { FoundObject } from './object-reader.ts';
 import type { ObjectRecord } from './records.ts';
@@ -163,6 +163,7 @@ class Pull {
     const { payloads, logger } = this.#parts;
     const { name, record: object } = this.#local;
     if (payloads === undefined || object.origin !== 'mooncake') return undefined;
+    const { PayloadFeed } = await import('./mooncake/payload-feed.ts');
     return await PayloadFeed.open({ name, object, ours, payloads, signal, logger });
   }
 

@@ -21,8 +21,6 @@ import {
   type StatusWatchCallOptions,
   type StoreCallOptions,
 } from './call-options.ts';
-import { FolderTarget } from './folder/folder-target.ts';
-import { openFolder } from './folder/open-folder.ts';
 import { inLanes } from './lanes.ts';
 import { listObjects } from './list-objects.ts';
 import type { LocalObject } from './local-object.ts';
@@ -155,7 +153,10 @@ export class P2PStore implements AsyncDisposable {
   async registerFolder(name: string, path: string, options: RegisterFileOptions = {}): Promise<FolderContent> {
     checkFolderName(name);
     const { verify = 'xxh64' } = options;
-    const opened = await this.#registerMemory(name, options, (signal) => openFolder(path, verify, signal));
+    const opened = await this.#registerMemory(name, options, async (signal) => {
+      const { openFolder } = await import('./folder/open-folder.ts');
+      return await openFolder(path, verify, signal);
+    });
     return { files: opened.folder.files, totalSize: opened.memory.totalBytes };
   }
 
@@ -232,6 +233,7 @@ export class P2PStore implements AsyncDisposable {
     checkFolderName(name);
     let files = 0;
     const result = await this.#pull(name, options, (signal) => async (found) => {
+      const { FolderTarget } = await import('./folder/folder-target.ts');
       const target = await FolderTarget.open(this.#parts, { name, path, found, signal });
       ({ files } = target);
       return {

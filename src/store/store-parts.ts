@@ -175,7 +175,7 @@ export async function openStoreParts(
     const registrations = new MemoryRegistrations(engine);
     const sync = new RecordSync({ directory, logger });
     const objects = new LocalObjects();
-    const mooncake = openMooncake(
+    const mooncake = await openMooncake(
       { metadata, reader, leaseKeeper, segmentName, logger, clock, periodMs: leaseTtlMs },
       options,
     );

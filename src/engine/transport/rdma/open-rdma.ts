@@ -1,9 +1,9 @@
-/** Decides which cards an engine uses for RDMA, and opens them. */
+/** Decides which cards an engine uses for RDMA, and opens them. Where there is none, the transport is not loaded. */
 import type { Logger } from '../../../observability/logger.ts';
 import { ANY_LOCATION, type NicPriorityMatrix } from '../../nic-priority-matrix.ts';
 import { rowOf } from '../../topology/topology.ts';
 import { discoverRdmaDevices, type RdmaDeviceInfo, type RdmaDevices } from './rdma-devices.ts';
-import { RdmaTransport } from './rdma-transport.ts';
+import type { RdmaTransport } from './rdma-transport.ts';
 
 export interface OpenRdmaOptions {
   readonly segmentName: string;
@@ -14,12 +14,12 @@ export interface OpenRdmaOptions {
 }
 
 /** @returns The transport, or why there is none. */
-export function openRdma({
+export async function openRdma({
   segmentName,
   matrix,
   logger,
   discover = discoverRdmaDevices,
-}: OpenRdmaOptions): RdmaTransport | string {
+}: OpenRdmaOptions): Promise<RdmaTransport | string> {
   const { devices, reason } = discover();
   const isNamed = ({ name }: RdmaDeviceInfo): boolean =>
     Object.values(matrix ?? {}).some((row) => row.flat().includes(name));
@@ -33,6 +33,7 @@ export function openRdma({
     return reason ?? wanted.map((device) => `${device.name}: ${device.unusableBecause}`).join(', ');
   try {
     const preferredFor = preferenceOf(usable, matrix);
+    const { RdmaTransport } = await import('./rdma-transport.ts');
     return new RdmaTransport({ segmentName, devices: usable, preferredFor, matrix, logger });
   } catch (error) {
     logger.warn({ error }, 'RDMA not used');

@@ -14,13 +14,13 @@ const down: RdmaDeviceInfo = {
   unusableBecause: 'port 1 is DOWN',
 };
 
-function open(
+async function open(
   devices: readonly RdmaDeviceInfo[],
   reason: string | undefined,
   cards?: readonly string[],
   warned: unknown[] = [],
-): unknown {
-  return openRdma({
+): Promise<unknown> {
+  return await openRdma({
     segmentName: 'a',
     matrix: cards && { '*': [cards, []] },
     logger: { ...silentLogger, warn: (fields) => warned.push(fields) },
@@ -29,17 +29,17 @@ function open(
 }
 
 describe('openRdma()', () => {
-  test('says why there is none', () => {
-    expect(open([], 'no library')).toBe('no library');
-    expect(open([down], 'mlx5_0: port 1 is DOWN')).toBe('mlx5_0: port 1 is DOWN');
-    expect(open([{ ...down, unusableBecause: undefined }], undefined, ['eth0'])).toBe(
+  test('says why there is none', async () => {
+    expect(await open([], 'no library')).toBe('no library');
+    expect(await open([down], 'mlx5_0: port 1 is DOWN')).toBe('mlx5_0: port 1 is DOWN');
+    expect(await open([{ ...down, unusableBecause: undefined }], undefined, ['eth0'])).toBe(
       'the NIC priority matrix names no RDMA device',
     );
   });
 
-  test('warns of each card that was named and cannot be used', () => {
+  test('warns of each card that was named and cannot be used', async () => {
     const warned: unknown[] = [];
-    expect(open([down], 'mlx5_0: port 1 is DOWN', ['mlx5_0'], warned)).toBe('mlx5_0: port 1 is DOWN');
+    expect(await open([down], 'mlx5_0: port 1 is DOWN', ['mlx5_0'], warned)).toBe('mlx5_0: port 1 is DOWN');
     expect(warned).toEqual([{ device: 'mlx5_0', reason: 'port 1 is DOWN' }]);
   });
 });
