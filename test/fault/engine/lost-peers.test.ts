@@ -11,6 +11,8 @@ import { allocateBytes, expectSameBytes, fillPattern, type TestMemory } from '..
 import { startServingChild } from '../../support/serving-child.ts';
 
 const SIZE_BYTES = 32 * MIB;
+/** Longer than a busy machine lets a process that is alive wait for its turn. */
+const STALL_MS = 1500;
 const LOST = [ErrorCode.PeerUnreachable, ErrorCode.TransferFailed];
 
 interface Reader extends AsyncDisposable {
@@ -53,7 +55,7 @@ async function freeze(child: NodeChild): Promise<void> {
 
 describe('a peer process that is', () => {
   test('killed in mid-transfer fails the transfer within seconds, and one that takes its place is found', async () => {
-    await using reader = await openReader(SIZE_BYTES);
+    await using reader = await openReader(SIZE_BYTES, { stallTimeoutMs: 60_000 });
     const { engine, local } = reader;
     await using peer = await startServingChild({ sizeBytes: SIZE_BYTES });
     const moves = readsOf(local.address, peer.address, 1, SIZE_BYTES);
@@ -62,7 +64,7 @@ describe('a peer process that is', () => {
     const killedAtMs = performance.now();
     await peer.child.kill();
     const outcomes = await Promise.all(batches.map(({ done }) => outcomeOf(done)));
-    expect(performance.now() - killedAtMs).toBeLessThan(3000);
+    expect(performance.now() - killedAtMs).toBeLessThan(20_000); // and not after the stall timeout
     expect(LOST).toContain(outcomes.at(-1));
     expect(
       outcomes.filter((outcome) => outcome !== 'resolved' && !LOST.includes(outcome as 'P2P_TRANSFER_FAILED')),
@@ -80,7 +82,7 @@ describe('a peer process that is', () => {
     ['16 requests', 16, 2 * MIB],
     ['1,000 small requests', 1000, 16 * KIB],
   ])('stopped (SIGSTOP) fails %s within a few stall timeouts', async (_name, count, lengthBytes) => {
-    await using reader = await openReader(SIZE_BYTES, { stallTimeoutMs: 600 });
+    await using reader = await openReader(SIZE_BYTES, { stallTimeoutMs: STALL_MS });
     const { engine, local } = reader;
     await using peer = await startServingChild({ sizeBytes: SIZE_BYTES });
     const moves = readsOf(local.address, peer.address, count, lengthBytes);
@@ -89,7 +91,7 @@ describe('a peer process that is', () => {
     const startMs = performance.now();
     const batch = engine.submitTransfer(requestsOf(peer.segment, moves));
     expect(LOST).toContain(await outcomeOf(batch.done));
-    expect(performance.now() - startMs).toBeLessThan(5 * 600 + 1000);
+    expect(performance.now() - startMs).toBeLessThan(8 * STALL_MS); // not one after the other
     expect(new Set(codesOf(batch)).size).toBeLessThanOrEqual(2);
 
     peer.child.thaw();
@@ -119,9 +121,9 @@ describe('a peer process that is', () => {
   });
 
   test('slow but alive is not given up, however long it takes', async () => {
-    await using reader = await openReader(300_000, { stallTimeoutMs: 700 });
+    await using reader = await openReader(300_000, { stallTimeoutMs: STALL_MS });
     const { engine, local } = reader;
-    // Answers with 20 kB every 150 ms: less in a stall timeout than one wake-up is for.
+    // Answers with 20 kB every 300 ms: less in a stall timeout than one wake-up is for.
     const server = net.createServer((socket) => {
       socket.on('error', () => {});
       socket.once('data', () => {
@@ -131,7 +133,7 @@ describe('a peer process that is', () => {
           socket.write(Buffer.alloc(20_000, 0x5a));
           sent += 20_000;
           if (sent === 300_000) clearInterval(timer);
-        }, 150);
+        }, 300);
       });
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -174,7 +176,7 @@ describe('a peer that', () => {
     await using silent = await openSilentListener();
     const done = transfer(reader.engine, segmentAt(silent.port), read(reader.local));
     expect(LOST).toContain(await outcomeOf(done));
-    expect(performance.now() - startMs).toBeLessThan(4000);
+    expect(performance.now() - startMs).toBeLessThan(10_000); // the kernel's own: minutes
   });
 
   test('accepts and hangs up fails the transfer, however large', async () => {

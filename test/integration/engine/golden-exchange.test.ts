@@ -79,9 +79,14 @@ describe('our data port, asked with the bytes of a real engine', () => {
   test('answers a WRITE of version 2 with OK once the body is in memory', async () => {
     await using client = await connectRaw(port);
     client.send(redirected(WRITE_V2, memory.address + 256n), BODY.subarray(0, 47));
+    let isAnswered = false;
+    const answer = client.take(8).finally(() => {
+      isAnswered = true;
+    });
     await new Promise((resolve) => setTimeout(resolve, 50)); // an early OK would have come by now
+    expect(isAnswered).toBe(false);
     client.send(BODY.subarray(47));
-    expect(await client.take(8)).toEqual(OK);
+    expect(await answer).toEqual(OK);
     expect(Buffer.from(memory.bytes.subarray(256, 304))).toEqual(BODY);
     expect(memory.bytes[304]).toBe(0);
     client.socket.end();
@@ -194,7 +199,7 @@ describe('our client, answered with the bytes of a real engine', () => {
   let memory: TestMemory;
 
   beforeAll(async () => {
-    engine = await openEngine({ stallTimeoutMs: 500 });
+    engine = await openEngine({ stallTimeoutMs: 2000 });
     memory = allocateBytes(1 << 20);
     await engine.registerLocalMemory(memory.address, 1 << 20, '*', { remoteAccess: 'none' });
   });
@@ -351,7 +356,7 @@ describe('our client, answered with the bytes of a real engine', () => {
   test('does not take an OK for a WRITE whose body it has not sent', async () => {
     const sizeBytes = 64 << 20;
     await using large = allocateBytes(sizeBytes);
-    await using single = await openEngine({ connectionsPerPeer: 1, stallTimeoutMs: 500 });
+    await using single = await openEngine({ connectionsPerPeer: 1, stallTimeoutMs: 1000 });
     await single.registerLocalMemory(large.address, sizeBytes, '*', { remoteAccess: 'none' });
     // Acknowledges all at once, and reads no more than the kernel does for it.
     await using server = await play((socket) => {
