@@ -9,7 +9,7 @@ describeMetadataStore('InMemoryMetadataStore', async () => {
   return {
     open: async () => new InMemoryMetadataStore(uri),
     compact: async () => new InMemoryMetadataStore(uri).compact(),
-    leaseTtlMs: 300,
+    leaseTtlMs: 1000,
     [Symbol.asyncDispose]: async () => {},
   };
 });
@@ -22,7 +22,7 @@ describeMetadataStore('EmbeddedMetadataStore', async () => {
       await using store = await EmbeddedMetadataStore.open(folder.path);
       await store.compact();
     },
-    leaseTtlMs: 300,
+    leaseTtlMs: 1000,
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
 });

@@ -18,7 +18,7 @@ describeMetadataStore('RedisMetadataStore', async () => {
       await server.command('DEL', 'p2pstore:meta:history');
       await server.command('HSET', 'p2pstore:meta:state', 'compacted', revision, 'events', '0', 'bytes', '0');
     },
-    leaseTtlMs: 300,
+    leaseTtlMs: 1000,
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
 });
@@ -62,7 +62,7 @@ describe('RedisMetadataStore beside other programs', () => {
   test('a key on a lease vanishes for other programs too, when nobody of ours is left', async () => {
     const lonely = await startRedis();
     const dying = await openMetadataStore(lonely.uri);
-    const lease = await dying.grantLease(300);
+    const lease = await dying.grantLease(1500);
     await dying.commit([], [put('mooncake/ram/dying', 'x', lease)]);
     await dying.close();
     await eventually(
