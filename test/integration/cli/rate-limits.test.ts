@@ -30,7 +30,7 @@ describe('p2pstore with rate limits', { retry: 2 }, () => {
     expect(exitCode).toBe(0);
     const rate = Number(events.at(-1)?.['bytesPerSecond']) / LIMIT;
     expect(rate).toBeLessThanOrEqual(1.05);
-    expect(rate).toBeGreaterThanOrEqual(0.8); // in its seconds are those of setting up
+    expect(rate).toBeGreaterThanOrEqual(0.5); // in its seconds are those of setting up
     expectSameBytes(await fs.readFile(copy), content);
   }
 

@@ -23,7 +23,7 @@ describe('p2pstore status --watch', () => {
     await fs.writeFile(folder.file('model'), content);
     await using publisher = start('publish', folder.file('model'), '--json');
     const { segment: gold } = await publisher.event('serving');
-    await using watcher = start('status', 'model', '-w', '--interval', '200ms', '--json', '--timeout', '20s');
+    await using watcher = start('status', 'model', '-w', '--interval', '200ms', '--json', '--timeout', '90s');
     await using plain = start('status', 'model', '--watch', '--interval', '200ms');
     const statusWith = (what: string, isWanted: (status: CliEvent) => boolean): Promise<CliEvent> =>
       eventually(what, () => watcher.events.findLast((event) => event.event === 'status' && isWanted(event)), {
