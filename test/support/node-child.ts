@@ -35,7 +35,10 @@ export function startNodeChild(
     cwd: PROJECT_ROOT,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const closed = once(child, 'close');
+  let hasEnded = false;
+  const closed = once(child, 'close').then(() => {
+    hasEnded = true;
+  });
   const lines: string[] = [];
   let rest = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -43,6 +46,13 @@ export function startNodeChild(
     rest = parts.pop() ?? '';
     lines.push(...parts);
   });
+  /** What a process did not say before its end it never says. */
+  const unlessGone = (found: string | undefined): string | undefined => {
+    if (found !== undefined || !hasEnded) return found;
+    throw new Error(
+      `the process ended (${child.exitCode ?? child.signalCode}) after ${JSON.stringify(lines.slice(-3))}`,
+    );
+  };
   const kill = async (): Promise<void> => {
     child.kill('SIGKILL');
     await closed;
@@ -51,7 +61,9 @@ export function startNodeChild(
     pid: child.pid ?? 0,
     lines,
     line: (start, { from = 0, deadlineMs = 30_000 } = {}) =>
-      eventually(`the line "${start}"`, () => lines.slice(from).find((line) => line.startsWith(start)), { deadlineMs }),
+      eventually(`the line "${start}"`, () => unlessGone(lines.slice(from).find((line) => line.startsWith(start))), {
+        deadlineMs,
+      }),
     freeze: () => void child.kill('SIGSTOP'),
     thaw: () => void child.kill('SIGCONT'),
     kill,
