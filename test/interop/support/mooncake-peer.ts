@@ -16,6 +16,8 @@ export interface PeerOptions {
   readonly metadata: string;
   readonly name: string;
   readonly sizeBytes: number;
+  /** Absent: it uses TCP. */
+  readonly rdmaDevice?: string;
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -60,10 +62,11 @@ export class MooncakePeer implements AsyncDisposable {
     this.#memory = fs.openSync(`/proc/${child.pid}/fd/${started.fd}`, 'r+');
   }
 
-  static async start({ metadata, name, sizeBytes, env = {} }: PeerOptions): Promise<MooncakePeer> {
+  static async start({ metadata, name, sizeBytes, rdmaDevice = '', env = {} }: PeerOptions): Promise<MooncakePeer> {
     const script = path.join(import.meta.dirname, 'peer.py');
-    const child = spawn(INTEROP_PYTHON, [script, metadata, name, String(sizeBytes)], {
-      env: { ...process.env, MC_FORCE_TCP: '1', MC_TCP_BIND_ADDRESS: '127.0.0.1', ...env },
+    const tcp = { MC_FORCE_TCP: '1', MC_TCP_BIND_ADDRESS: '127.0.0.1' };
+    const child = spawn(INTEROP_PYTHON, [script, metadata, name, String(sizeBytes), rdmaDevice], {
+      env: { ...process.env, ...(rdmaDevice === '' ? tcp : {}), ...env },
     });
     let log = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => {

@@ -1,7 +1,7 @@
 """A real Mooncake engine that does what it is told, one JSON object a line.
 
-Arguments: metadata URI, segment name, bytes of memory to register. Its memory is a memfd, so that the test that
-started it can look at it and change it without any engine.
+Arguments: metadata URI, segment name, bytes of memory to register; an RDMA device, or nothing for TCP. Its memory is a
+memfd, so that the test that started it can look at it and change it without any engine.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import sys
 
 from mooncake.engine import TransferEngine, TransferNotify, TransferOpcode
 
-metadata, name, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+metadata, name, size, device = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 fd = os.memfd_create("peer", 0)
 os.ftruncate(fd, size)
 memory = mmap.mmap(fd, size)
@@ -31,7 +31,7 @@ def transfer(command):
     return engine.transfer_sync(command["segment"], local, command["remote"], command["length"], opcode, notify)
 
 
-started = engine.initialize(name, metadata, "tcp", "")
+started = engine.initialize(name, metadata, "rdma" if device else "tcp", device)
 registered = engine.register_memory(address, size)
 answer(status=started or registered, address=address, fd=fd, rpcPort=engine.get_rpc_port())
 for line in sys.stdin:
