@@ -41,16 +41,14 @@ async function openReader(): Promise<{
     segment: name,
     address,
     sizeBytes: limit,
-    metadata,
   } = await server.receive<{
     segment: string;
     address: string;
     sizeBytes: number;
-    metadata: string;
   }>();
   const engine = await TransferEngine.open({
-    metadata,
-    segmentName: 'reader',
+    metadata: 'P2PHANDSHAKE',
+    segmentName: '127.0.0.1',
     host: '127.0.0.1',
     transports: ['rdma'],
     ioWorkers: 1,
