@@ -24,7 +24,7 @@ const idleConnectionTimeoutMs = 10_000;
 /** An address is given this long before the next one is tried too, as browsers do (RFC 8305). */
 const turnMs = 250;
 const answerTimeoutMs = 5_000;
-/** Where there are other addresses: a connection over which nothing came for this long after a ping makes us try them. */
+/** Where there are other addresses they are tried when nothing came for this long after a ping. */
 const silenceMs = 1_000;
 
 /**

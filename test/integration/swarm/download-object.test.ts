@@ -113,6 +113,22 @@ describe('downloadObject()', () => {
     expect(goldBytes).toBeLessThan(2 * layout.totalSize); // 4 times when everybody pulls from the gold source alone
   });
 
+  test('hears what a partial source has at another of its addresses when the first one is dead', async () => {
+    await using swarm = new TestSwarm();
+    const gold = await openGold(swarm);
+    const digestRoot = await gold.digest();
+    const relay = await swarm.open(layout, 'replica');
+    relay.list();
+    await relay.download();
+    swarm.directory.remove(gold.segment);
+    const [, port] = relay.peers.endpoint.split(':');
+    relay.list({ isComplete: false, peerEndpoint: `127.0.0.2:${port}`, peerAddresses: ['127.0.0.3', '127.0.0.1'] });
+    const receiver = await swarm.open(layout, 'replica');
+    const { sources } = await receiver.download({ digestRoot: () => digestRoot });
+    expectSameBytes(receiver.memory.bytes, gold.memory.bytes);
+    expect(sources.map(({ segment }) => segment)).toEqual([relay.segment]);
+  });
+
   test('holds pieces back until their digest is known, and never offers an unverified one', async () => {
     await using swarm = new TestSwarm();
     const gold = await openGold(swarm);
