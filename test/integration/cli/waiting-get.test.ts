@@ -58,7 +58,7 @@ describe('p2pstore get --wait', () => {
     interrupted.kill('SIGINT');
     expect((await interrupted.ended()).exitCode).toBe(130);
 
-    await using late = start('get', 'model', '--wait', '--output', folder.file('copy'), '--timeout', '2s');
+    await using late = start('get', 'model', '--wait', '--output', folder.file('copy'), '--timeout', '6s');
     const { exitCode, events } = await late.ended();
     expect(exitCode).toBe(4);
     expect(events.map(({ event }) => event)).toEqual(['waiting', 'error']);
