@@ -46,6 +46,7 @@ Errors go to standard error as \`p2pstore: message (CODE)\`, with a hint where t
 |---|---|---|
 | \`registered\` | \`publish\` has registered an object | \`name\`, \`bytes\`, \`seconds\`, \`sources\` |
 | \`serving\` | all is registered or pulled, and served from now on | \`name\`, \`bytes\`, \`objects\`, \`metadata\`, \`segment\` |
+| \`metrics\` | \`--metrics-listen\` listens | \`url\` |
 | \`waiting\` | \`get --wait\` begins to wait | \`name\` |
 | \`progress\` | while pulling, at most 5 times a second | \`name\`, \`bytes\`, \`totalBytes\`, \`seconds\`, \`bytesPerSecond\`, \`sources\` |
 | \`complete\` | a pull is whole, verified and in its place | \`name\`, \`bytes\`, \`seconds\`, \`bytesPerSecond\`, \`sources\`, \`objects\`, \`from\` (\`segment\`, \`role\`, \`bytes\` of each source) |

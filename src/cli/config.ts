@@ -17,6 +17,12 @@ export type RawOptions = Readonly<Partial<Record<OptionKey, string | boolean>>>;
 const VERIFY_ALGORITHMS = ['xxh64', 'blake3', 'none'] as const;
 export type VerifyAlgorithm = (typeof VERIFY_ALGORITHMS)[number];
 
+/** The host without brackets; port 0: any free one. */
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
 export interface Config {
   readonly metadataUri: string;
   /** False when the default stands because nobody said anything. */
@@ -54,8 +60,10 @@ export interface Config {
   readonly intervalMs: number;
   readonly verify: VerifyAlgorithm | undefined;
   readonly untilStdinEnds: boolean;
-  /** Where a service listens; the host without brackets. */
-  readonly listen: { readonly host: string; readonly port: number };
+  /** Where a service listens. */
+  readonly listen: ListenAddress;
+  /** Undefined: nowhere. */
+  readonly metricsListen: ListenAddress | undefined;
   readonly peers: number;
   readonly checkpointSizeBytes: number;
 }
@@ -115,7 +123,8 @@ export function readConfig(raw: RawOptions, environment: Environment): Config {
     intervalMs: parseDurationMs(text('interval') ?? INTERVAL_DEFAULT, '--interval'),
     verify: map(text('verify'), (value) => readChoice(value, VERIFY_ALGORITHMS, '--verify')),
     untilStdinEnds: isSet('untilStdinEnds'),
-    listen: readListen(text('listen') ?? LISTEN_DEFAULT),
+    listen: readListen(text('listen') ?? LISTEN_DEFAULT, '--listen'),
+    metricsListen: map(text('metricsListen'), (value) => readListen(value, '--metrics-listen')),
     peers: readPeers(text('peers') ?? PEERS_DEFAULT),
     checkpointSizeBytes: readCheckpointSizeBytes(text('size') ?? CHECKPOINT_SIZE_DEFAULT),
   };
@@ -160,11 +169,11 @@ function readPort(value: string, argument: string): number {
   return port;
 }
 
-function readListen(value: string): Config['listen'] {
+function readListen(value: string, argument: string): ListenAddress {
   const { v6, name, port } = /^(?:\[(?<v6>[^[\]]+)\]|(?<name>[^:\s[\]/]+)):(?<port>\d+)$/.exec(value)?.groups ?? {};
   const host = v6 ?? name;
-  if (host === undefined || port === undefined) throw invalid('--listen', `"${value}" is not host:port`);
-  return { host, port: readPort(port, '--listen') };
+  if (host === undefined || port === undefined) throw invalid(argument, `"${value}" is not host:port`);
+  return { host, port: readPort(port, argument) };
 }
 
 function readPeers(value: string): number {

@@ -37,6 +37,7 @@ export type OptionKey =
   | 'verify'
   | 'untilStdinEnds'
   | 'listen'
+  | 'metricsListen'
   | 'peers'
   | 'size';
 
@@ -161,6 +162,12 @@ export const OPTIONS: Readonly<Record<OptionKey, OptionSpec>> = {
     summary: 'address to serve at; port 0 means any free one',
     fallback: '127.0.0.1:8080',
   },
+  metricsListen: {
+    flags: '--metrics-listen <host:port>',
+    summary: 'answers GET /metrics there, for Prometheus, while the command runs; port 0 means any free one',
+    fallback: 'no metrics',
+    variable: 'P2PSTORE_METRICS_LISTEN',
+  },
   peers: { flags: '--peers <count>', summary: 'how many processes pull at once, 1 to 16', fallback: '4' },
   size: { flags: '--size <size>', summary: 'size of the checkpoint that is made, at least 64KiB', fallback: '512MiB' },
 };
@@ -182,7 +189,7 @@ export const COMMON_OPTIONS: readonly OptionKey[] = [
 export const PORT_OPTIONS: readonly OptionKey[] = ['dataPort', 'peerPort'];
 
 /** Of commands that move bytes. */
-export const TRANSFER_OPTIONS: readonly OptionKey[] = ['maxUpload', 'maxDownload', 'mooncakeMirror'];
+export const TRANSFER_OPTIONS: readonly OptionKey[] = ['maxUpload', 'maxDownload', 'mooncakeMirror', 'metricsListen'];
 
 export type VariableKey = 'etcdUser' | 'etcdPassword' | 'etcdCa' | 'etcdCertificate' | 'etcdKey';
 

@@ -23,6 +23,7 @@ export interface OutputEvent {
   readonly event:
     | 'registered'
     | 'serving'
+    | 'metrics'
     | 'waiting'
     | 'progress'
     | 'complete'

@@ -1,7 +1,8 @@
 import type { P2PStoreError } from '../core/errors.ts';
 import type { Segment } from './segment.ts';
 import type { Batch, LocalRange, RefuseWhen, Task, TaskStatus, TransferPriority, TransferRequest } from './transfer.ts';
-import type { RequestSink, TransportRequest } from './transport/transport.ts';
+import type { EndedStatus, TransferCounts } from './transfer-counts.ts';
+import type { RequestSink, TransportName, TransportRequest } from './transport/transport.ts';
 
 /** What a task tells its batch. */
 interface TaskOwner {
@@ -31,6 +32,7 @@ class TaskPart implements TransportRequest {
   readonly lengthBytes: number;
   readonly refuseWhen: RefuseWhen | undefined;
   readonly priority: TransferPriority;
+  carrier: TransportName | undefined;
   readonly #task: TransferTask;
   readonly #owner: TaskOwner;
 
@@ -43,6 +45,7 @@ class TaskPart implements TransportRequest {
     this.lengthBytes = local.lengthBytes;
     this.refuseWhen = refuseWhen;
     this.priority = priority;
+    this.carrier = undefined;
     this.#task = task;
     this.#owner = owner;
   }
@@ -87,6 +90,8 @@ export interface BatchOptions {
   /** Refuses a request before anything is sent; undefined lets it pass. */
   readonly check: (request: TransferRequest) => P2PStoreError | undefined;
   readonly transport: RequestSink;
+  /** Where its tasks are counted when they end. */
+  readonly counts?: TransferCounts | undefined;
 }
 
 /** Requests that were submitted together: starts them, keeps their statuses, and tells when all is quiet. */
@@ -94,6 +99,7 @@ export class TransferBatch implements Batch, TaskOwner {
   readonly tasks: readonly Task[];
   readonly done: Promise<void>;
   readonly #transport: RequestSink;
+  readonly #counts: TransferCounts | undefined;
   readonly #inflight = new Set<TaskPart>();
   readonly #finish: (error?: unknown) => void;
   #unsettled: number;
@@ -102,8 +108,9 @@ export class TransferBatch implements Batch, TaskOwner {
   #isCanceled = false;
 
   constructor(requests: readonly TransferRequest[], options: BatchOptions) {
-    const { signal, transport } = options;
+    const { signal, transport, counts } = options;
     this.#transport = transport;
+    this.#counts = counts;
     this.#unsettled = requests.length;
     let finish: (error?: unknown) => void = () => {};
     this.done = new Promise((resolve, reject) => {
@@ -146,8 +153,11 @@ export class TransferBatch implements Batch, TaskOwner {
   }
 
   onPartSettled(part: TaskPart, error: P2PStoreError | 'canceled' | undefined): void {
-    const { task } = part;
+    const { task, carrier, opcode, lengthBytes } = part;
     this.#inflight.delete(part);
+    if (error === undefined && carrier !== undefined && this.#counts !== undefined) {
+      this.#counts.bytes[carrier][opcode] += lengthBytes;
+    }
     task.unsettledParts -= 1;
     if (error === 'canceled') task.isCanceled = true;
     else task.error ??= error;
@@ -156,8 +166,9 @@ export class TransferBatch implements Batch, TaskOwner {
     else this.#settle(task, task.isCanceled ? 'CANCELED' : 'COMPLETED');
   }
 
-  #settle(task: TransferTask, status: TaskStatus, error?: P2PStoreError): void {
+  #settle(task: TransferTask, status: EndedStatus, error?: P2PStoreError): void {
     task.status = status;
+    if (this.#counts !== undefined) this.#counts.tasks[status] += 1;
     task.error = error;
     this.#firstError ??= error;
     this.#unsettled -= 1;

@@ -7,9 +7,11 @@
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { Gate } from '../core/gate.ts';
 import { type Logger, silentLogger } from '../observability/logger.ts';
+import { MetricSamples } from '../observability/metric-samples.ts';
 import { TransferBatch } from './batch.ts';
 import { checkRequest } from './check-request.ts';
 import { bindHostFor, defaultHost, isLoopback } from './engine-host.ts';
+import { addEngineMetrics } from './engine-metrics.ts';
 import { EngineTransports } from './engine-transports.ts';
 import { HANDSHAKE_URI, segmentNameOf } from './mooncake/handshake-directory.ts';
 import { type Notification, NotificationInbox, type NotificationListener } from './mooncake/notifications.ts';
@@ -28,6 +30,7 @@ import type { Segment } from './segment.ts';
 import type { SegmentRegistry } from './segment-registry.ts';
 import { readTopology, topologyForTcp } from './topology/topology.ts';
 import type { Batch, TransferPriority, TransferRequest } from './transfer.ts';
+import { TransferCounts } from './transfer-counts.ts';
 import type { RdmaTransport } from './transport/rdma/rdma-transport.ts';
 import { defaultIoWorkers, type TcpTransportOptions } from './transport/tcp/tcp-transport.ts';
 import type { TransportName } from './transport/transport.ts';
@@ -110,6 +113,7 @@ export class TransferEngine implements AsyncDisposable {
   readonly #listed = new Set<number>();
   readonly #segments = new Map<string, Segment>();
   readonly #batches = new Set<TransferBatch>();
+  readonly #counts = new TransferCounts();
   readonly #faultListeners: Set<MemoryFaultListener>;
   readonly #closeOwned: () => Promise<void>;
   #closing: Promise<void> | undefined;
@@ -331,6 +335,7 @@ export class TransferEngine implements AsyncDisposable {
     const batch = new TransferBatch(requests, {
       ...options,
       transport: this.#transports.router,
+      counts: this.#counts,
       check: (request) => (this.#gate.isOpen ? checkRequest(request, this.#ranges) : this.#gate.closedError()),
     });
     this.#batches.add(batch);
@@ -387,6 +392,25 @@ export class TransferEngine implements AsyncDisposable {
   /** The ways over TCP to all peers that were used in the last minute or so: cards, state, speed and faults of each. */
   paths(): readonly PathStatus[] {
     return this.#transports.tcp.paths();
+  }
+
+  /**
+   * Counters and gauges of this engine as text for Prometheus, format 0.0.4; `docs/metrics.md` lists them.
+   *
+   * @throws P2P_CLOSED
+   */
+  async metrics(): Promise<string> {
+    return (await this.readMetrics(new MetricSamples())).format();
+  }
+
+  /** Adds the values behind {@link metrics} to others. @throws P2P_CLOSED */
+  readMetrics(samples: MetricSamples): Promise<MetricSamples> {
+    return this.#gate.run(async () => {
+      const { tcp, router } = this.#transports;
+      const served = await tcp.served();
+      addEngineMetrics(samples, { paths: tcp.paths(), choices: router.choices(), counts: this.#counts, served });
+      return samples;
+    });
   }
 
   /** Calls back when serving a peer touched registered memory that is gone: a truncated file, an unmapped page. */

@@ -60,8 +60,10 @@ export class TransportRouter implements RequestSink {
       // Thousands of requests of a batch go to one segment: it is looked up once.
       if (route === undefined || route.segment !== request.segment) route = this.#routeTo(request.segment);
       const choice = route.choose();
-      if (choice !== undefined && !(choice instanceof Promise) && route.isLast(choice)) legs.add(choice, request);
-      else this.#send(this.#createJourney(request, route), choice, legs);
+      if (choice !== undefined && !(choice instanceof Promise) && route.isLast(choice)) {
+        request.carrier = choice.name;
+        legs.add(choice, request);
+      } else this.#send(this.#createJourney(request, route), choice, legs);
     }
     legs.submit();
   }
@@ -98,6 +100,7 @@ export class TransportRouter implements RequestSink {
     if (choice === undefined) this.#settle(journey, this.#unreachable(journey));
     else if (choice instanceof Promise) void choice.then(() => this.#resend(journey));
     else {
+      journey.request.carrier = choice.name;
       journey.leg = { transport: choice, request: this.#createLeg(journey, choice) };
       legs.add(choice, journey.leg.request);
     }

@@ -74,6 +74,11 @@ export class LocalObjects {
     return [...this.#slots.values()].flatMap((slot) => (slot.tag === 'open' ? [slot.object] : []));
   }
 
+  /** Those that have memory: open ones, and those that are coming or going. */
+  all(): LocalObject[] {
+    return [...this.#slots.values()].flatMap(({ object }) => object ?? []);
+  }
+
   /** Those whose records should be there now: open ones, and replicas on their way. */
   listed(): LocalObject[] {
     return [...this.#slots.values()].flatMap((slot) =>

@@ -179,7 +179,7 @@ class Pull {
   #download(sources: SourceWatch, feed: SourceFeed, signal: AbortSignal): Promise<DownloadResult> {
     const { verify, onProgress } = this.#request;
     const { origin } = this.#local.record;
-    const { engine, peerClient, logger } = this.#parts;
+    const { engine, peerClient, activity, logger } = this.#parts;
     return downloadObject({
       object: this.#local.shared,
       digester: this.#local.digester,
@@ -189,6 +189,7 @@ class Pull {
       verify: verify !== 'none',
       digestRoot: () => sources.digestRoot,
       signal,
+      activity,
       onProgress: onProgress && ((progress) => onProgress({ ...progress, ...(origin && { origin }) })),
       logger,
       options: limitedPullOptions(engine.maxDownloadBytesPerSecond, this.#local.shared.layout.pieceSizeBytes),

@@ -32,6 +32,7 @@ import type { PayloadInfo } from './payload-info.ts';
 import { type ObjectRecord, totalSizeBytes } from './records.ts';
 import { type ObjectStatus, readSources, readStatus, type SourceListing } from './status.ts';
 import { watchStatus } from './status-watch.ts';
+import { readStoreMetrics } from './store-metrics.ts';
 import { openStoreParts, type P2PStoreOptions, type StoreParts } from './store-parts.ts';
 
 /** What a pull has brought. */
@@ -312,6 +313,14 @@ export class P2PStore implements AsyncDisposable {
     checkNamePrefix(namePrefix);
     if (!this.#gate.isOpen) throw this.#gate.closedError();
     return watchObjects(this.#parts, namePrefix, { signal, closing: this.#closing.signal });
+  }
+
+  /**
+   * Counters and gauges of this store and its transfer engine as text for Prometheus, format 0.0.4; `docs/metrics.md` lists
+   * them. Nothing is kept for it: who never asks pays nothing.
+   */
+  metrics(): Promise<string> {
+    return this.#run(undefined, () => readStoreMetrics(this.#parts));
   }
 
   /** Allocates memory outside the JavaScript heap, of any size. The caller closes it. */

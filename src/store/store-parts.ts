@@ -10,6 +10,7 @@ import { openMetadataStore } from '../metadata/open-metadata-store.ts';
 import { type Logger, silentLogger } from '../observability/logger.ts';
 import { PeerClient } from '../swarm/peer-client.ts';
 import { PeerService } from '../swarm/peer-service.ts';
+import { SwarmActivity } from '../swarm/swarm-activity.ts';
 import { LocalObjects } from './local-objects.ts';
 import { MemoryRegistrations } from './memory-registrations.ts';
 import { type MooncakeParts, openMooncake } from './mooncake/open-mooncake.ts';
@@ -74,6 +75,7 @@ export interface StoreParts extends MooncakeParts {
   readonly registrations: MemoryRegistrations;
   readonly objects: LocalObjects;
   readonly sync: RecordSync;
+  readonly activity: SwarmActivity;
 }
 
 const PORT_MAX = 65_535;
@@ -182,7 +184,7 @@ export async function openStoreParts(
     if (mooncake.mirror !== undefined) opened.add(mooncake.mirror);
     const shared = { segmentName, logger, metadata, leaseKeeper, engine, digestPool, peers, peerClient };
     return {
-      parts: { ...shared, reader, directory, registrations, sync, objects, ...mooncake },
+      parts: { ...shared, reader, directory, registrations, sync, objects, activity: new SwarmActivity(), ...mooncake },
       close: () => opened.close(),
     };
   } catch (error) {

@@ -7,6 +7,7 @@ import type { PeerClient } from './peer-client.ts';
 import type { PieceEngine } from './piece-fetch.ts';
 import type { SharedObject } from './shared-object.ts';
 import type { SourceFeed } from './source-feed.ts';
+import type { SwarmActivity } from './swarm-activity.ts';
 
 /** What a download needs. */
 export interface DownloadInput {
@@ -23,6 +24,8 @@ export interface DownloadInput {
   readonly digestRoot?: (() => string | undefined) | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
+  /** Of the store that downloads; without it nobody counts. */
+  readonly activity?: SwarmActivity | undefined;
   readonly logger?: Logger | undefined;
   readonly clock?: Clock;
   readonly options?: DownloadOptions;

@@ -37,8 +37,9 @@ export class DownloadReport {
     this.#meter.receive(segment, bytes);
   }
 
-  verify(segment: string, bytes: number): void {
-    this.#meter.verify(segment, bytes);
+  /** @returns The role of who has sent it. */
+  verify(segment: string, bytes: number): 'gold' | 'replica' | undefined {
+    return this.#meter.verify(segment, bytes);
   }
 
   sample(nowMs: number): void {

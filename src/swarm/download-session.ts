@@ -24,13 +24,14 @@ import type { FlightOutcome } from './scheduler-types.ts';
 import type { SharedObject } from './shared-object.ts';
 import { SourceFaults } from './source-faults.ts';
 import type { SourceInfo } from './source-feed.ts';
+import { type RunningDownload, SwarmActivity } from './swarm-activity.ts';
 
 /** How often time-outs and retries are looked at, in ms. */
 const tickMs = 200;
 /** How often partial pieces are looked at, and the rate is sampled, in ms. */
 const sampleMs = 250;
 
-export class DownloadSession {
+export class DownloadSession implements RunningDownload {
   readonly #input: DownloadInput;
   readonly #object: SharedObject;
   readonly #clock: Clock;
@@ -44,6 +45,7 @@ export class DownloadSession {
   readonly #court: MismatchCourt;
   readonly #faults: SourceFaults;
   readonly #report: DownloadReport;
+  readonly #activity: SwarmActivity;
   readonly #fetches = new Map<Flight, PieceFetch>();
   readonly #stalled = new Set<Flight>();
   readonly #giveUps = new Map<string, number>();
@@ -68,6 +70,7 @@ export class DownloadSession {
     const { layout } = this.#object;
     this.#isVerifying = input.verify && layout.digestAlgorithm !== 'none';
     this.#faults = new SourceFaults(layout);
+    this.#activity = input.activity ?? new SwarmActivity();
     this.#ended = new Promise((resolve, reject) => {
       this.#end = (error) => (error === undefined ? resolve() : reject(error));
     });
@@ -99,6 +102,7 @@ export class DownloadSession {
       peers,
       scheduler: this.#scheduler,
       faults: this.#faults,
+      activity: this.#activity,
       cancel: (flights, reason) => this.#cancel(flights, reason),
       logger: this.#logger,
     });
@@ -124,7 +128,9 @@ export class DownloadSession {
       if (change.kind === 'state') this.#finish(this.#withdrawnError());
     });
     this.#object.attachDigester(digester);
-    this.#object.attachProgress(() => this.#report.progress());
+    this.#object.attachProgress(() => this.progress());
+    this.#activity.running.add(this);
+    let outcome: keyof SwarmActivity['ended'] = 'failed';
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
       this.#finishIfComplete();
@@ -134,6 +140,7 @@ export class DownloadSession {
       }
       await this.#ended;
       const result = this.#report.result();
+      outcome = 'completed';
       const told = this.#report.last();
       last = () => told;
       return result;
@@ -142,7 +149,17 @@ export class DownloadSession {
       unsubscribe();
       await this.#becomeQuiet();
       this.#object.attachProgress(last);
+      this.#activity.running.delete(this);
+      this.#activity.ended[outcome === 'failed' && signal?.aborted ? 'canceled' : outcome] += 1;
     }
+  }
+
+  progress(): DownloadProgress {
+    return this.#report.progress();
+  }
+
+  get connectedNeighbours(): number {
+    return this.#neighbours.all().filter(({ segment }) => this.#neighbours.isConnected(segment)).length;
   }
 
   #createNeighbours(peers: PeerClient, seed: number): Neighbours {
@@ -253,8 +270,10 @@ export class DownloadSession {
   #giveUp(segment: string): void {
     const times = (this.#giveUps.get(segment) ?? 0) + 1;
     this.#giveUps.set(segment, times);
-    if (times > 2) this.#cancel(this.#scheduler.ban(segment), 'the source fails');
-    else {
+    if (times > 2) {
+      this.#activity.bans.failing += 1;
+      this.#cancel(this.#scheduler.ban(segment), 'the source fails');
+    } else {
       this.#cancel(this.#scheduler.removeHolder(segment), 'the source fails');
       this.#neighbours.reconnect(segment);
     }
@@ -273,7 +292,10 @@ export class DownloadSession {
     if (this.#isEnding) return;
     this.#scheduler.onVerified(piece);
     const [segment = ''] = writers;
-    this.#report.verify(segment, this.#pieceBytes(piece));
+    const bytes = this.#pieceBytes(piece);
+    const role = this.#report.verify(segment, bytes);
+    if (role !== undefined) this.#activity.verifiedBytes[role] += bytes;
+    this.#activity.verifiedPieces += 1;
     this.#object.markVerified(piece);
     this.#report.tell();
     this.#finishIfComplete();
@@ -284,6 +306,7 @@ export class DownloadSession {
     if (this.#isEnding) return;
     const { piece, writers } = arrived;
     this.#scheduler.onMismatch(piece, writers);
+    this.#activity.mismatches += 1;
     const sources = writers.flatMap((segment) => this.#neighbours.get(segment) ?? []);
     this.#logger.warn({ piece, segments: writers, name: this.#object.layout.name }, 'piece has the wrong digest');
     const error = this.#court.accuse(piece, seen, writers, sources);

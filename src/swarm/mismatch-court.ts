@@ -9,12 +9,14 @@ import type { Flight } from './scheduler-holder.ts';
 import type { SharedObject } from './shared-object.ts';
 import type { SourceFaults } from './source-faults.ts';
 import type { SourceInfo } from './source-feed.ts';
+import type { SwarmActivity } from './swarm-activity.ts';
 
 export interface MismatchCourtInput {
   readonly object: SharedObject;
   readonly peers: Pick<PeerClient, 'reportMismatch'>;
   readonly scheduler: Scheduler;
   readonly faults: SourceFaults;
+  readonly activity: SwarmActivity;
   readonly cancel: (flights: readonly Flight[], why: string) => void;
   readonly logger: Logger;
 }
@@ -80,6 +82,7 @@ export class MismatchCourt {
   }
 
   #ban(source: SourceInfo): void {
+    this.#input.activity.bans.wrong_bytes += 1;
     this.#input.cancel(this.#input.scheduler.ban(source.segment), 'the source sends wrong bytes');
   }
 
@@ -113,6 +116,7 @@ export class MismatchCourt {
 
   #drop(source: SourceInfo, reason: string): void {
     this.#input.faults.noteUnreadable(source, reason);
+    this.#input.activity.bans.unreadable += 1;
     this.#input.cancel(this.#input.scheduler.ban(source.segment), reason);
   }
 

@@ -107,6 +107,18 @@ export class PeerService implements AsyncDisposable {
     return new PeerService({ endpoint, addresses, server, sessions, served, shutdown });
   }
 
+  /** Peers that are connected. */
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
+  /** Streams that are open, over all objects. */
+  get followers(): number {
+    let count = 0;
+    for (const { feed } of this.#served.values()) count += feed.followers;
+    return count;
+  }
+
   /** Lets peers follow an object. One with the same name is replaced, and withdrawn. */
   share(object: SharedObject): void {
     this.unshare(object.layout.name);

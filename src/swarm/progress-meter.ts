@@ -58,11 +58,12 @@ export class ProgressMeter {
     if (source !== undefined) source.receivedBytes += bytes;
   }
 
-  /** A piece from a source that was asked is verified. */
-  verify(segment: string, bytes: number): void {
+  /** A piece from a source that was asked is verified. @returns The source's role. */
+  verify(segment: string, bytes: number): Role | undefined {
     this.#bytes += bytes;
     const source = this.#sources.get(segment);
     if (source !== undefined) source.bytes += bytes;
+    return source?.role;
   }
 
   /** Takes a sample for {@link rates}; call it a few times a second. */

@@ -7,6 +7,7 @@ import { OutputFolder } from '../../store/folder/output-folder.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { openDeadline } from '../deadline.ts';
 import { ExitCode } from '../exit-code.ts';
+import { openMetrics } from '../metrics-server.ts';
 import { COMMON_OPTIONS, PORT_OPTIONS, TRANSFER_OPTIONS } from '../options.ts';
 import { type PullItem, planPull, type RemoteObject } from '../pull-plan.ts';
 import { PullProgress } from '../pull-progress.ts';
@@ -57,6 +58,7 @@ async function runGet(context: CommandContext): Promise<ExitCode> {
   const name = operands[0] ?? '';
   using deadline = openDeadline(interruption.signal, config.timeoutMs);
   await using store = await openStore(context, deadline.signal);
+  await using _metrics = await openMetrics(context, store);
   const { signal } = deadline;
   const objects = config.wait ? await waitForObjects(context, store, name, signal) : await store.list(name, { signal });
   const items = planPull(name, objects);

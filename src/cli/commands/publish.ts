@@ -2,6 +2,7 @@ import { forEachBounded } from '../../core/bounded.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { openDeadline } from '../deadline.ts';
 import { ExitCode } from '../exit-code.ts';
+import { openMetrics } from '../metrics-server.ts';
 import { COMMON_OPTIONS, PORT_OPTIONS, TRANSFER_OPTIONS } from '../options.ts';
 import { type PublishItem, planPublish } from '../publish-plan.ts';
 import { formatBytes, formatCount, formatSeconds } from '../quantities.ts';
@@ -44,6 +45,7 @@ async function runPublish(context: CommandContext): Promise<ExitCode> {
   const plan = await planPublish(operands, config.name);
   using deadline = openDeadline(interruption.signal, config.timeoutMs);
   await using store = await openStore(context, deadline.signal);
+  await using _metrics = await openMetrics(context, store);
   const startedMs = performance.now();
   let bytes = 0;
   await forEachBounded(plan.items, REGISTRATIONS_MAX, deadline.signal, async (item, signal) => {

@@ -14,6 +14,8 @@ export interface PathStatus {
   readonly state: PathState;
   /** Moved over it so far, in either direction. */
   readonly bytes: number;
+  /** Asked for and not settled yet. */
+  readonly inflightBytes: number;
   /** Measured of late, while it had work; 0 before the first measurement. */
   readonly bytesPerSecond: number;
   readonly faults: number;

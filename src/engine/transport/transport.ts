@@ -22,6 +22,8 @@ export interface TransportRequest {
   readonly refuseWhen?: RefuseWhen | undefined;
   /** Absent: `normal`. */
   readonly priority?: TransferPriority | undefined;
+  /** Who moves it, or moved it last; kept by the router, for the counts. */
+  carrier?: TransportName | undefined;
   /** Bytes that have been moved since the last call; all of them once it is done. */
   onProgress(bytes: number): void;
   /**

@@ -55,6 +55,13 @@ describe('readConfig', () => {
     }
   });
 
+  test('listens for scrapes only when told where', () => {
+    expect(readConfig({}, {}).metricsListen).toBeUndefined();
+    const environment = { P2PSTORE_METRICS_LISTEN: '[::1]:9464' };
+    expect(readConfig({}, environment).metricsListen).toEqual({ host: '::1', port: 9464 });
+    expect(() => readConfig({ metricsListen: '9464' }, {})).toThrow(invalid('--metrics-listen'));
+  });
+
   test('reads transports from the flag or the variable', () => {
     expect(readConfig({}, {}).transports).toBeUndefined();
     expect(readConfig({ transports: 'local, tcp' }, {}).transports).toEqual(['local', 'tcp']);

@@ -15,6 +15,7 @@ import {
 } from '../../../native/sockets.ts';
 import { SplicedBytes } from '../../../native/spliced-bytes.ts';
 import type { RegisteredRange, RegisteredRanges } from '../../registered-ranges.ts';
+import type { MovedBytes } from '../../transfer-counts.ts';
 import { encodeStatus, STATUS_BYTES, type Status } from './framing.ts';
 import type { MessageHeader } from './message-header.ts';
 import type { Pacer } from './pacer.ts';
@@ -53,6 +54,8 @@ export interface InboundOptions {
  * descriptors belong to the process, so a number is all that has to travel.
  */
 export class Inbound {
+  /** Payload that peers have taken or brought. */
+  readonly served: MovedBytes = { read: 0, write: 0 };
   readonly #options: InboundOptions;
   readonly #context: ServerContext;
   readonly #connections = new Set<ServerConnection>();
@@ -74,6 +77,7 @@ export class Inbound {
     this.#context = {
       ...options,
       okStatus: this.#okStatus,
+      served: this.served,
       slots: this.#slots,
       statusAddress: (status) => address + STATUSES.indexOf(status) * STATUS_BYTES,
       sink: this.#sink,

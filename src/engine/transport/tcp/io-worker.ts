@@ -7,7 +7,7 @@ import { type RateLimit, RateLimiter } from '../rate-limiter.ts';
 import { MESSAGE_PARTS } from './client-connection.ts';
 import { Inbound } from './inbound.ts';
 import { MessageHeader } from './message-header.ts';
-import type { FromWorker, ToWorker, WorkerSetup } from './messages.ts';
+import type { CallResult, FromWorker, ToWorker, WorkerSetup } from './messages.ts';
 import { Outbound } from './outbound.ts';
 import { Pacer } from './pacer.ts';
 import { Reactor } from './reactor.ts';
@@ -49,10 +49,10 @@ function unregister(address: number): void {
   inbound.revoke(range);
 }
 
-function answer(callId: number, work: () => number | undefined): void {
+function answer(callId: number, work: () => CallResult | undefined): void {
   try {
     const result = work();
-    post(result === undefined ? { kind: 'answer', callId } : { kind: 'answer', callId, port: result });
+    post(result === undefined ? { kind: 'answer', callId } : { kind: 'answer', callId, result });
   } catch (cause) {
     post({ kind: 'answer', callId, error: cause instanceof Error ? cause.message : String(cause) });
   }
@@ -96,11 +96,13 @@ port.on('message', (call: ToWorker) => {
     case 'disconnect':
       return outbound.disconnect(call.connectionId);
     case 'listen':
-      return answer(call.callId, () => inbound.listen(call.at));
+      return answer(call.callId, () => ({ port: inbound.listen(call.at) }));
     case 'register':
       return answer(call.callId, () => void ranges.add(call.range));
     case 'unregister':
       return answer(call.callId, () => void unregister(call.address));
+    case 'count':
+      return answer(call.callId, () => ({ served: inbound.served }));
     case 'stop':
       return stop();
   }

@@ -1,6 +1,7 @@
 /** What the engine's thread and its I/O workers say to each other. Numbers travel packed, so that a batch is one message. */
 import type { LocalEnd, SocketAddress } from '../../../native/sockets.ts';
 import type { RegisteredRange } from '../../registered-ranges.ts';
+import type { MovedBytes } from '../../transfer-counts.ts';
 import type { RateLimit } from '../rate-limiter.ts';
 
 /** Fields of one request in {@link SubmitMessage.packed}. */
@@ -58,11 +59,18 @@ export interface ConnectMessage {
   readonly silenceMs?: number | undefined;
 }
 
+/** What a worker answers to some calls. */
+export interface CallResult {
+  readonly port?: number;
+  readonly served?: MovedBytes;
+}
+
 export type ToWorker =
   | SubmitMessage
   | { readonly kind: 'listen'; readonly at: SocketAddress; readonly callId: number }
   | { readonly kind: 'register'; readonly range: RegisteredRange; readonly callId: number }
   | { readonly kind: 'unregister'; readonly address: number; readonly callId: number }
+  | { readonly kind: 'count'; readonly callId: number }
   | ConnectMessage
   | { readonly kind: 'disconnect'; readonly connectionId: number }
   | { readonly kind: 'cancel'; readonly connectionId: number; readonly requestIds: readonly number[] }
@@ -78,7 +86,7 @@ export type FromWorker =
   | SettledMessage
   /** Payload of a READ that has come so far, told now and then while it takes long. */
   | { readonly kind: 'progress'; readonly requestId: number; readonly payloadBytes: number }
-  | { readonly kind: 'answer'; readonly callId: number; readonly port?: number; readonly error?: string }
+  | { readonly kind: 'answer'; readonly callId: number; readonly result?: CallResult; readonly error?: string }
   | { readonly kind: 'connected'; readonly connectionId: number }
   /** It owes an answer and has sent nothing for a while; said again and again while that lasts. */
   | { readonly kind: 'silent'; readonly connectionId: number; readonly silentMs: number }

@@ -31,6 +31,7 @@ import {
 } from '../../../native/sockets.ts';
 import type { SplicedBytes } from '../../../native/spliced-bytes.ts';
 import { flowOf, type RegisteredRange, type RegisteredRanges } from '../../registered-ranges.ts';
+import type { MovedBytes } from '../../transfer-counts.ts';
 import { Allowance } from './allowance.ts';
 import { type Answer, AnswerQueue, MAX_ANSWERS } from './answer-queue.ts';
 import { HEADER_BYTES, type Header, STATUS_BYTES, type Status } from './framing.ts';
@@ -49,6 +50,8 @@ export interface ServerContext {
   /** Where the bytes of a status are. */
   readonly statusAddress: (status: Status) => number;
   readonly load: SendLoad;
+  /** Payload that peers have taken or brought since the worker started. */
+  readonly served: MovedBytes;
   /** At least {@link DRAIN_BYTES} that nobody reads. */
   readonly sink: Scratch;
   readonly message: MessageHeader;
@@ -289,6 +292,7 @@ export class ServerConnection implements Channel {
   /** The kernel has all of it, and keeps little of it back: see {@link setSendAhead}. */
   #endPayload(bytes: number): void {
     this.#context.load.end(bytes);
+    this.#context.served.read += bytes;
     if (bytes >= SEND_AHEAD_BYTES_MIN) this.#adjustSendAhead();
   }
 
@@ -332,6 +336,7 @@ export class ServerConnection implements Channel {
       return;
     }
     this.#headers.take(hereBytes);
+    this.#context.served.write += hereBytes;
     const leftBytes = lengthBytes - hereBytes;
     this.#state = { tag: 'receiving', address: address + hereBytes, leftBytes, range, hasStatus: version === 2 };
     if (leftBytes === 0) this.#endBody(version === 2);
@@ -350,6 +355,7 @@ export class ServerConnection implements Channel {
     if (count <= 0) return this.#onNoBytes(count, state.range);
     const bodyBytes = Math.min(count, state.leftBytes);
     this.#download?.use(bodyBytes);
+    this.#context.served.write += bodyBytes;
     this.#headers.fill(count - bodyBytes);
     state.address += bodyBytes;
     state.leftBytes -= bodyBytes;

@@ -167,6 +167,7 @@ export class TcpPath {
       remotePort: route?.remotePort ?? segment.port,
       state: health.state,
       bytes: this.#bytes,
+      inflightBytes: this.inflightBytes,
       bytesPerSecond: this.meter.isMeasured ? Math.round(this.bytesPerSecond) : 0,
       faults: health.faults,
       lastFault: health.lastFault,

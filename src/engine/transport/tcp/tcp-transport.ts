@@ -6,6 +6,7 @@ import type { PathStatus } from '../../paths/path-status.ts';
 import { flowOf, type RegisteredRange, RegisteredRanges } from '../../registered-ranges.ts';
 import type { Segment } from '../../segment.ts';
 import type { Topology } from '../../topology/topology.ts';
+import type { MovedBytes } from '../../transfer-counts.ts';
 import { createRateLimit, type RateLimit } from '../rate-limiter.ts';
 import type { Reach, Transport, TransportRequest } from '../transport.ts';
 import { DirectWorker } from './direct-worker.ts';
@@ -133,7 +134,7 @@ export class TcpTransport implements Transport {
     const transport = new TcpTransport(options);
     try {
       const at = { host: options.bindHost, port: options.dataPort };
-      transport.#port = (await transport.#workers[0]?.call({ kind: 'listen', at })) ?? 0;
+      transport.#port = (await transport.#workers[0]?.call({ kind: 'listen', at }))?.port ?? 0;
       await transport.#publish();
       return transport;
     } catch (error) {
@@ -162,6 +163,17 @@ export class TcpTransport implements Transport {
   paths(): PathStatus[] {
     const nowMs = performance.now();
     return [...this.#peers.values()].flatMap((peer) => peer.paths(nowMs));
+  }
+
+  /** Payload that peers have read or written so far. @throws P2P_CLOSED */
+  async served(): Promise<MovedBytes> {
+    const results = await Promise.all(this.#workers.map((worker) => worker.call({ kind: 'count' })));
+    const total = { read: 0, write: 0 };
+    for (const result of results) {
+      total.read += result?.served?.read ?? 0;
+      total.write += result?.served?.write ?? 0;
+    }
+    return total;
   }
 
   async #publish(): Promise<void> {

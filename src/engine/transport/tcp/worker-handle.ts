@@ -1,12 +1,13 @@
 import { type MessagePort, Worker } from 'node:worker_threads';
 import { ErrorCode, P2PStoreError } from '../../../core/errors.ts';
-import type { FromWorker, ToWorker, WorkerSetup } from './messages.ts';
+import type { CallResult, FromWorker, ToWorker, WorkerSetup } from './messages.ts';
 
 /** A message that expects an answer, without its call id. */
 type Call = { readonly [K in ToWorker['kind']]: Omit<Extract<ToWorker, { kind: K; callId: number }>, 'callId'> }[
   | 'listen'
   | 'register'
-  | 'unregister'];
+  | 'unregister'
+  | 'count'];
 
 const live = new Set<WorkerHandle>();
 /** A busy worker answers within milliseconds. */
@@ -34,7 +35,7 @@ const YOUNG_GENERATION_MB = 4;
 /** The engine's side of one I/O worker: messages out, answers matched to calls, everything else to `onMessage`. */
 export class WorkerHandle {
   readonly #worker: Worker;
-  readonly #calls = new Map<number, { resolve(port: number | undefined): void; reject(error: Error): void }>();
+  readonly #calls = new Map<number, { resolve(result: CallResult | undefined): void; reject(error: Error): void }>();
   readonly #stopped: Promise<void>;
   readonly #released = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
   #nextCallId = 1;
@@ -82,7 +83,7 @@ export class WorkerHandle {
     this.#worker.postMessage(message);
   }
 
-  call(call: Call): Promise<number | undefined> {
+  call(call: Call): Promise<CallResult | undefined> {
     const callId = this.#nextCallId++;
     return new Promise((resolve, reject) => {
       if (this.#isStopping) {
@@ -94,10 +95,10 @@ export class WorkerHandle {
     });
   }
 
-  #onAnswer({ callId, port, error }: Extract<FromWorker, { kind: 'answer' }>): void {
+  #onAnswer({ callId, result, error }: Extract<FromWorker, { kind: 'answer' }>): void {
     const call = this.#calls.get(callId);
     this.#calls.delete(callId);
-    if (error === undefined) call?.resolve(port);
+    if (error === undefined) call?.resolve(result);
     else call?.reject(new P2PStoreError(ErrorCode.InvalidArgument, error, { argument: 'dataPort' }));
   }
 
