@@ -26,6 +26,8 @@ export interface ReadState {
   readonly failures: readonly string[];
   readonly movedBytes: number;
   readonly paths: readonly PathStatus[];
+  /** What Prometheus would scrape then. */
+  readonly metrics: string;
 }
 
 const SOURCE = `
@@ -82,7 +84,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   }
   if (command === 'forget') region.view().fill(0);
   if (command === 'check') state.isRight = Buffer.compare(region.view(), expected) === 0;
-  say({ ...state, paths: engine.paths() });
+  say({ ...state, paths: engine.paths(), metrics: await engine.metrics() });
 }
 await engine.close();
 `;

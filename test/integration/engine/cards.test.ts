@@ -4,6 +4,7 @@ import { type Cut, type HostName, whyNoCardNetwork } from '../../../bench/suppor
 import type { PathStatus } from '../../../src/engine/paths/path-status.ts';
 import { CardHosts, type CardHostsOptions } from '../../support/card-hosts.ts';
 import { eventually } from '../../support/eventually.ts';
+import { metricOf } from '../../support/metrics-text.ts';
 
 const MIB = 1024 * 1024;
 const SIZE_BYTES = 16 * MIB;
@@ -66,9 +67,12 @@ describe.skipIf(missing !== undefined)('two cards', () => {
     await lab.untilCarrying([0, 1]);
     await lab.network.cut(host, 1, cut);
     const lost = await eventually('the loss of a path', async () => {
-      const { paths } = await lab.state();
-      return paths.find(({ localCard, state }) => localCard === 'card1' && state !== 'up');
+      const { paths, metrics } = await lab.state();
+      const path = paths.find(({ localCard, state }) => localCard === 'card1' && state !== 'up');
+      return path && { ...path, metrics };
     });
+    const labels = { local_card: 'card1', state: lost.state };
+    expect(metricOf(lost.metrics, 'p2pstore_path_state', labels)).toBe(1);
     const isSeen = host === 'left' && cut !== 'silent';
     expect(lost.state).toBe(isSeen ? 'down' : 'held');
     expect(lost.lastFault).toMatch(isSeen ? /^card card1 is down$/ : /^no byte for \d+ ms$/);
