@@ -1,5 +1,5 @@
 /** Answers `GET /metrics` for a monitoring system, while a command runs. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { METRICS_CONTENT_TYPE } from '../observability/metric-samples.ts';
@@ -31,6 +31,7 @@ export class MetricsServer implements AsyncDisposable {
 
   /** @throws P2P_INVALID_ARGUMENT The address cannot be listened on, as when the port is taken. */
   static async open({ host, port, read }: MetricsServerOptions): Promise<MetricsServer> {
+    const { createServer } = await import('node:http'); // most commands run without
     const server = createServer((request, response) => void answer(request, response, read));
     server.maxConnections = CONNECTIONS_MAX;
     server.requestTimeout = REQUEST_TIMEOUT_MS;
