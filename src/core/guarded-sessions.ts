@@ -23,10 +23,15 @@ export class GuardedSessions extends Http2SessionManager {
     return this.#signsOfLife;
   }
 
+  /** Whether the session that carried the last request has ended; the next request opens another one. */
+  get isOver(): boolean {
+    return this.#session !== undefined && (this.#session.closed || this.#session.destroyed);
+  }
+
   /** Asks the peer for a sign of life, over the session that carried the last request. */
   ping(): void {
-    if (this.#session === undefined || this.#session.closed || this.#session.destroyed) return;
-    this.#session.ping((error: Error | null) => {
+    if (this.isOver) return;
+    this.#session?.ping((error: Error | null) => {
       if (error === null) this.#signsOfLife += 1;
     });
   }

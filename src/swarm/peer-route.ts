@@ -61,7 +61,10 @@ export class PeerRoute {
   /** @throws AggregateError No address answers as this store. Never with one address, which calls find out by themselves. */
   connect(): Promise<PeerConnection> {
     const current = this.#current;
-    if (current !== undefined && (this.#endpoints.length === 1 || this.#isAlive(current))) {
+    if (
+      current !== undefined &&
+      (this.#endpoints.length === 1 || (this.#isAlive(current) && !current.sessions.isOver))
+    ) {
       return Promise.resolve(current);
     }
     return this.#choose(this.#endpoints);
