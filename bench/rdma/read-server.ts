@@ -5,7 +5,7 @@ import { announce, answerLines } from '../support/child.ts';
 
 const sizeBytes = 64 * 1024 * 1024;
 const engine = await TransferEngine.open({
-  metadata: 'P2PHANDSHAKE', // an embedded store looks for changes all the time, which an emulated processor feels
+  metadata: 'P2PHANDSHAKE', // so that no store runs beside what is measured
   segmentName: '127.0.0.1',
   host: '127.0.0.1',
   transports: ['rdma'],

@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import { hostPort } from '../core/host-port.ts';
 import { isPowerOfTwo } from '../core/units.ts';
 import { TRANSPORT_NAMES, type TransportName } from '../engine/transport/transport.ts';
 import type { EtcdOptions } from '../metadata/etcd/etcd-address.ts';
@@ -234,7 +235,7 @@ function readTextFile(path: string, argument: string): string {
  */
 function defaultSegmentName(metadataUri: string): string {
   const host = /^(local|memory):/.test(metadataUri) ? '127.0.0.1' : outsideAddress();
-  return `${host.includes(':') ? `[${host}]` : host}:${process.pid}`;
+  return hostPort(host, process.pid);
 }
 
 /** The first address that other machines may reach, IPv4 before IPv6; loopback when there is none. */

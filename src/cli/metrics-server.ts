@@ -2,6 +2,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import { hostPort } from '../core/host-port.ts';
 import { METRICS_CONTENT_TYPE } from '../observability/metric-samples.ts';
 import type { CommandContext } from './command.ts';
 
@@ -79,8 +80,4 @@ async function answer(request: IncomingMessage, response: ServerResponse, read: 
   } catch {
     response.writeHead(503, { 'content-type': 'text/plain' }).end('the store is closing\n');
   }
-}
-
-function hostPort(host: string, port: number): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

@@ -1,4 +1,5 @@
 /** The metrics of one engine, read when somebody asks. */
+import { hostPort } from '../core/host-port.ts';
 import type { MetricSamples } from '../observability/metric-samples.ts';
 import type { PathState } from './paths/path-health.ts';
 import type { PathStatus } from './paths/path-status.ts';
@@ -53,8 +54,8 @@ function labelsOf({ peer, localCard = '', remoteCard = '', remoteAddress, remote
   remote_card: string;
   remote_address: string;
 } {
-  const host = remoteAddress.includes(':') ? `[${remoteAddress}]` : remoteAddress;
-  return { peer, local_card: localCard, remote_card: remoteCard, remote_address: `${host}:${remotePort}` };
+  const address = hostPort(remoteAddress, remotePort);
+  return { peer, local_card: localCard, remote_card: remoteCard, remote_address: address };
 }
 
 function addPath(samples: MetricSamples, way: Way): void {

@@ -2,6 +2,7 @@
 import { type Client, createClient } from '@connectrpc/connect';
 import { createConnectTransport } from '@connectrpc/connect-node';
 import { GuardedSessions } from '../core/guarded-sessions.ts';
+import { hostPort } from '../core/host-port.ts';
 import { raceInTurn } from '../core/race-in-turn.ts';
 import { MIB } from '../core/units.ts';
 import { PeerService as PeerServiceDefinition } from './gen/p2pstore/peer/v1/peer_pb.ts';
@@ -43,7 +44,7 @@ export class PeerRoute {
   constructor({ segment, peerEndpoint, peerAddresses = [] }: PeerPlace) {
     this.#segment = segment;
     const port = peerEndpoint.slice(peerEndpoint.lastIndexOf(':') + 1);
-    const others = peerAddresses.map((address) => endpointOf(address, port));
+    const others = peerAddresses.map((address) => hostPort(address, port));
     this.#endpoints = [...new Set([peerEndpoint, ...others])];
     if (this.#endpoints.length === 1) this.#current = openConnection(peerEndpoint);
   }
@@ -139,10 +140,6 @@ export class PeerRoute {
       }
     }, silenceMs).unref();
   }
-}
-
-function endpointOf(address: string, port: string): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 function openConnection(endpoint: string): PeerConnection {

@@ -7,6 +7,7 @@ import { Code, ConnectError, type ServiceImpl } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { systemClock } from '../core/clock.ts';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import { hostPort } from '../core/host-port.ts';
 import { KIB } from '../core/units.ts';
 import { type Logger, silentLogger } from '../observability/logger.ts';
 import { FollowFeed } from './follow-feed.ts';
@@ -100,7 +101,7 @@ export class PeerService implements AsyncDisposable {
     await listen(server, host, port);
     const { port: boundPort } = server.address() as AddressInfo;
     const advertised = options.advertisedHost ?? host;
-    const endpoint = `${advertised.includes(':') ? `[${advertised}]` : advertised}:${boundPort}`;
+    const endpoint = hostPort(advertised, boundPort);
     const others = (options.otherAddresses ?? []).filter((address) => address !== advertised);
     const addresses = others.filter((address) => isHeard(host, address)).slice(0, PEER_ADDRESSES_MAX);
     logger.debug({ endpoint, addresses }, 'peer service listens');

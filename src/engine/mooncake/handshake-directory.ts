@@ -2,7 +2,9 @@
  * Segments without a metadata store, Mooncake's `P2PHANDSHAKE`: a segment is called `host:port` after its RPC port,
  * and whoever wants its descriptor asks there.
  */
+
 import { ErrorCode, P2PStoreError } from '../../core/errors.ts';
+import { hostPort } from '../../core/host-port.ts';
 import { type ListedBuffer, LocalSegment, type SegmentListing } from '../local-segment.ts';
 import type { Segment } from '../segment.ts';
 import { decodeSegment, encodeLocation } from '../segment-descriptor.ts';
@@ -57,7 +59,7 @@ export class HandshakeDirectory implements SegmentRegistry {
 
 /** `host:port`, with brackets around an IPv6 address. */
 export function segmentNameOf(host: string, rpcPort: number): string {
-  return host.includes(':') ? `[${host}]:${rpcPort}` : `${host}:${rpcPort}`;
+  return hostPort(host, rpcPort);
 }
 
 function addressOf(segmentName: string): RpcAddress {

@@ -3,6 +3,7 @@ import net from 'node:net';
 import { z } from 'zod';
 import { abortable } from '../../core/abort.ts';
 import { ErrorCode, isP2PStoreError, P2PStoreError } from '../../core/errors.ts';
+import { hostPort } from '../../core/host-port.ts';
 import type { Notification } from './notifications.ts';
 import { encodeRpcFrame, RpcFrameReader, RpcType } from './rpc-frame.ts';
 
@@ -20,12 +21,8 @@ const ANSWER_BYTES_MAX: number = 16 << 20;
 
 const notifyAnswerSchema = z.object({ notify_msg: z.string() });
 
-function peerOf({ host, port }: RpcAddress): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
 function unreachable(address: RpcAddress, state: string, cause?: unknown): P2PStoreError<'P2P_PEER_UNREACHABLE'> {
-  const peer = peerOf(address);
+  const peer = hostPort(address.host, address.port);
   return new P2PStoreError(
     ErrorCode.PeerUnreachable,
     `Cannot ask the RPC port of ${peer}: ${state}`,
@@ -90,7 +87,7 @@ export async function sendNotification(
   const answer = await askRpc(address, RpcType.Notify, JSON.stringify({ name, notify_msg: message }), signal);
   const parsed = notifyAnswerSchema.safeParse(answer);
   if (parsed.success && parsed.data.notify_msg !== '') return;
-  const peer = peerOf(address);
+  const peer = hostPort(address.host, address.port);
   throw new P2PStoreError(ErrorCode.TransferRejected, `Cannot notify ${peer}: it did not take the notification`, {
     peer,
     address: 0n,

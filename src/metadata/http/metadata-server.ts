@@ -9,6 +9,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { ErrorCode, P2PStoreError } from '../../core/errors.ts';
+import { hostPort } from '../../core/host-port.ts';
 import { type Logger, silentLogger } from '../../observability/logger.ts';
 import { KEY_BYTES_MAX } from '../commit-check.ts';
 
@@ -77,7 +78,7 @@ export class MetadataServer implements AsyncDisposable {
   /** What engines take for their metadata URI. */
   get uri(): string {
     const { host } = this.#options;
-    return `http://${host.includes(':') ? `[${host}]` : host}:${this.port}${PATH}`;
+    return `http://${hostPort(host, this.port)}${PATH}`;
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
