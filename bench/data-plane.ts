@@ -10,7 +10,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { drawBarChart } from './support/bar-chart.ts';
+import { barOf, drawBarChart } from './support/bar-chart.ts';
 import { Child } from './support/child.ts';
 import { printTable, writeReport } from './support/report.ts';
 import { median } from './support/statistics.ts';
@@ -143,8 +143,7 @@ async function main(): Promise<void> {
       .filter(({ name }) => !name.startsWith('memcpy'))
       .map(({ name, ceiling }) => {
         const rates = (samples.get(name) ?? []).map(({ seconds }) => gigabytes / seconds);
-        const spread = { min: Math.min(...rates), max: Math.max(...rates) };
-        return { label: name, value: median(rates), ...spread, isReference: ceiling === undefined };
+        return barOf(name, rates, ceiling === undefined);
       });
     mkdirSync(path.dirname(values.chart), { recursive: true });
     writeFileSync(

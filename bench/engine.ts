@@ -14,7 +14,7 @@ import { parseArgs } from 'node:util';
 import { type CardRow, measureCards } from './engine/cards.ts';
 import { type Case, type Goal, isMet, type Measure, ratioOf, type Sample, valuesOf } from './engine/case.ts';
 import { LOOPBACK_GOALS, openLoopbackBench } from './engine/loopback-cases.ts';
-import { drawBarChart } from './support/bar-chart.ts';
+import { barOf, drawBarChart } from './support/bar-chart.ts';
 import { printTable, writeReport } from './support/report.ts';
 import { median } from './support/statistics.ts';
 
@@ -108,8 +108,7 @@ function printCards(rows: readonly CardRow[]): void {
 function drawChart(file: string, cases: readonly Case[], samples: ReadonlyMap<string, readonly Sample[]>): void {
   const bars = cases.flatMap(({ name, isReference }) => {
     const speeds = valuesOf(samples, name, 'gigabytesPerSecond');
-    if (speeds.length === 0) return [];
-    return { label: name, value: median(speeds), min: Math.min(...speeds), max: Math.max(...speeds), isReference };
+    return speeds.length === 0 ? [] : [barOf(name, speeds, isReference)];
   });
   mkdirSync(path.dirname(file), { recursive: true });
   writeFileSync(file, drawBarChart('Two processes of one machine', 'GB/s, median and spread', bars));

@@ -14,7 +14,7 @@ import path from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { HttpMetadataClient } from '../src/metadata/http/http-metadata-client.ts';
 import { MetadataServer } from '../src/metadata/http/metadata-server.ts';
-import { drawBarChart } from './support/bar-chart.ts';
+import { barOf, drawBarChart } from './support/bar-chart.ts';
 import { Child } from './support/child.ts';
 import { printTable, writeReport } from './support/report.ts';
 import { median } from './support/statistics.ts';
@@ -193,13 +193,7 @@ async function main(): Promise<void> {
     }),
   );
   if (values.chart !== undefined) {
-    const bars = cases.map((each) => ({
-      label: labelOf(each),
-      value: median(each.rates),
-      min: Math.min(...each.rates),
-      max: Math.max(...each.rates),
-      isReference: each.pair === 'theirs from theirs',
-    }));
+    const bars = cases.map((each) => barOf(labelOf(each), each.rates, each.pair === 'theirs from theirs'));
     mkdirSync(path.dirname(values.chart), { recursive: true });
     writeFileSync(
       values.chart,

@@ -1,3 +1,5 @@
+import { median } from './statistics.ts';
+
 /** One bar of a horizontal chart: the median, and the spread as a thin line over its end. */
 export interface Bar {
   readonly label: string;
@@ -6,6 +8,10 @@ export interface Bar {
   readonly max: number;
   /** Drawn grey: something to compare with, not ours. */
   readonly isReference: boolean;
+}
+
+export function barOf(label: string, samples: readonly number[], isReference: boolean): Bar {
+  return { label, value: median(samples), min: Math.min(...samples), max: Math.max(...samples), isReference };
 }
 
 const WIDTH = 760;
@@ -17,6 +23,14 @@ export const COLOURS = { ours: '#2f6fde', reference: '#a8b0bd', text: '#3b4252',
 
 export function escapeXml(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+}
+
+/** The distance of the grid's lines: of 1, 2, 5, 10, 20 and so on the first that makes at most ten of them. */
+function gridStep(top: number): number {
+  for (let power = 1; ; power *= 10) {
+    const step = [1, 2, 5].map((digit) => digit * power).find((candidate) => top / candidate <= 10);
+    if (step !== undefined) return step;
+  }
 }
 
 /** Draws bars as an SVG that reads on light and dark pages. */
@@ -35,7 +49,9 @@ export function drawBarChart(title: string, unit: string, bars: readonly Bar[]):
       `<text x="${(x(max) + 8).toFixed(1)}" y="${middle + 4}">${value.toFixed(2)}</text>`,
     ].join('\n  ');
   });
-  const marks = Array.from({ length: Math.floor(top) + 1 }, (_, value) => {
+  const step = gridStep(top);
+  const marks = Array.from({ length: Math.floor(top / step) + 1 }, (_, index) => {
+    const value = index * step;
     const at = x(value).toFixed(1);
     const bottom = height - 26;
     return `<line x1="${at}" x2="${at}" y1="${TOP - 6}" y2="${bottom}" stroke="${COLOURS.grid}"/><text x="${at}" y="${bottom + 16}" text-anchor="middle">${value}</text>`;

@@ -77,7 +77,7 @@ describe('when RDMA is lost between two engines', () => {
     await using source = await openEngine(onCards('rxe1'));
     await using target = await openEngine({ ...onCards('rxe1'), logger });
     try {
-      await readAll(source, target, 16 * MIB, () => setLink('dummy1', 'down'));
+      await readAll(source, target, 64 * MIB, () => setLink('dummy1', 'down'));
       expect(logger.lines).toContainEqual(expect.stringContaining('request goes on over another transport'));
       const choice = await target.explain(source.segmentName);
       expect(choice).toMatchObject({ transport: 'tcp', reason: expect.stringMatching(/rdma.*port 1 of rxe1 is down/) });
@@ -147,7 +147,7 @@ describe('a peer that is killed', () => {
       lengthBytes: sizeBytes,
     } as const;
     // More than can be read while a process dies.
-    const batch = target.submitTransfer(requestsOf(segment, new Array<typeof move>(100).fill(move)));
+    const batch = target.submitTransfer(requestsOf(segment, new Array<typeof move>(500).fill(move)));
     await eventually('the first bytes', () => (batch.tasks[0]?.transferredBytes ?? 0) > 0, { pollMs: 1 });
     expect(queuePairsOf(process.pid)).toBeGreaterThan(0);
     await child.kill();

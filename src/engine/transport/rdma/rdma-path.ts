@@ -24,7 +24,7 @@ export interface PathEvents {
 
 /** What may be under way, in time at the speed that was measured: the time that a cancel takes to be quiet. */
 const WINDOW_MS = 100;
-const WINDOW_BYTES_MIN = 4 * 1024 * 1024;
+const WINDOW_BYTES_MIN = 32 * 1024 * 1024;
 const WINDOW_BYTES_MAX = 128 * 1024 * 1024;
 /** Lost in a row with nothing moved in between: asking again will not help. */
 const LOSSES_MAX = 2;
