@@ -56,7 +56,7 @@ export interface TransferEngineOptions {
   readonly dataPort?: number | undefined;
   /** Port that answers for the segment, takes notifications and probes; 0 to 65,535. Default 0: the system chooses. */
   readonly rpcPort?: number | undefined;
-  /** I/O worker threads, 1 to 64. Default: half the cores, at most 8. */
+  /** I/O worker threads, 1 to 64. Default: half the cores, 2 to 8. */
   readonly ioWorkers?: number | undefined;
   /** Connections to one peer, 1 to 64; where it is reached over several pairs of cards, for each pair. Default 4: one core drives about one, and more only cost memory. */
   readonly connectionsPerPeer?: number | undefined;

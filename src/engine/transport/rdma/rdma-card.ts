@@ -6,7 +6,7 @@ import { type OneSidedRequest, SendChain } from '../../../native/verbs-chain.ts'
 import { type PortStatus, VerbsDevice } from '../../../native/verbs-device.ts';
 import { QueuePair } from '../../../native/verbs-pair.ts';
 import { CompletionQueue } from '../../../native/verbs-queue.ts';
-import { AdaptiveSpin } from './adaptive-spin.ts';
+import { AdaptiveSpin } from '../adaptive-spin.ts';
 import { WC_FLUSHED } from './completion-status.ts';
 import { gidBytes } from './gid-choice.ts';
 import type { RdmaDeviceInfo } from './rdma-devices.ts';

@@ -77,8 +77,13 @@ const SWALLOW_BYTES = 1024 * 1024;
  * Less than the socket's own buffer, so that the sender never waits for us.
  */
 const LOW_WATER_BYTES = 256 * 1024;
-/** After this part of the stall timeout without a wake-up the socket is asked for what there is. */
-const PROBES_PER_STALL = 4;
+/**
+ * After this time without a byte that is due the socket is asked for what there is: some may wait below the low-water mark, a
+ * call that stopped at memory that is gone may have left some, or this process was stopped and has not looked yet.
+ */
+const PROBE_AFTER_MS = 200;
+/** An older answer says nothing: this process may have been stopped since. */
+const PROBED_LATELY_MS = 1000;
 
 export class ClientConnection implements Channel {
   readonly fd: number;
@@ -103,8 +108,7 @@ export class ClientConnection implements Channel {
   /** After EFAULT on a shared receive: the next one serves the head alone, so that the fault has a name. */
   #isHeadAlone = false;
   #hasAnswered = false;
-  /** Whether the socket was asked for bytes below the low-water mark since the last progress. */
-  #isProbed = false;
+  #probedMs = Number.NEGATIVE_INFINITY;
   #lastProgressMs: number = performance.now();
 
   constructor(id: number, fd: number, version: FramingVersion, context: ClientContext, patience: Patience = {}) {
@@ -177,6 +181,7 @@ export class ClientConnection implements Channel {
     const count = sendMessage(this.fd, this.#context.message.address, MSG_NOSIGNAL);
     if (count < 0) return this.#onSendFailed(last);
     this.#noteProgress();
+    if (count < this.#context.message.lengthBytes) this.#writable = false;
     this.#countSent(count);
     return true;
   }
@@ -244,8 +249,10 @@ export class ClientConnection implements Channel {
 
   #receive(): boolean {
     this.#gatherParts();
-    const count = receiveMessage(this.fd, this.#context.message.address, 0);
+    const { message } = this.#context;
+    const count = receiveMessage(this.fd, message.address, 0);
     if (count <= 0) return this.#onNoBytes(count);
+    const isAll = count === message.lengthBytes;
     this.#noteProgress();
     if (!this.#hasAnswered) {
       this.#hasAnswered = true;
@@ -254,7 +261,9 @@ export class ClientConnection implements Channel {
     this.#isHeadAlone = false;
     this.#dueBytes -= count;
     this.#countReceived(count);
-    return this.#isOpen;
+    if (!this.#isOpen) return false;
+    if (!isAll) this.#waitForBytes();
+    return this.#readable;
   }
 
   /** Lays out where the next bytes of the stream belong: status, payload, status, payload ... */
@@ -339,9 +348,8 @@ export class ClientConnection implements Channel {
     const code = count === 0 ? 0 : errno();
     if (code === EINTR) return true;
     if (code === EAGAIN) {
-      this.#readable = false;
-      this.#adjustLowWater();
-      return false;
+      this.#waitForBytes();
+      return this.#readable;
     }
     if (code === EFAULT && this.#awaiting.length > 1 && !this.#isHeadAlone) {
       this.#isHeadAlone = true;
@@ -356,15 +364,14 @@ export class ClientConnection implements Channel {
     return false;
   }
 
-  /** Before waiting: no wake-up for less than is worth one, but never for more than will come. */
-  #adjustLowWater(): void {
+  /** No wake-up for less than is worth one, but never for more than will come. */
+  #waitForBytes(): void {
+    this.#readable = false;
     const wanted = Math.max(1, Math.min(this.#dueBytes, LOW_WATER_BYTES));
     if (wanted === this.#lowWaterBytes) return;
     this.#lowWaterBytes = wanted;
     setReceiveLowWater(this.fd, wanted);
-    // What has arrived meanwhile made no edge under the old mark.
-    this.#readable = true;
-    this.#context.reactor.wake(this);
+    this.#readable = true; // what has arrived meanwhile made no edge under the old mark
   }
 
   // --- ending ------------------------------------------------------------------------------------
@@ -408,11 +415,11 @@ export class ClientConnection implements Channel {
     const { connectTimeoutMs = this.#context.connectTimeoutMs, silenceMs = Number.POSITIVE_INFINITY } = this.#patience;
     if (this.#state === 'connecting') {
       if (silentMs > connectTimeoutMs) this.close(`no connection after ${connectTimeoutMs} ms`, 'refused');
-    } else if (this.isBusy && silentMs > Math.min(stallTimeoutMs / PROBES_PER_STALL, silenceMs / 2)) {
-      // Bytes may wait below the low-water mark; or this process was stopped and has not looked yet.
-      if (!this.#isProbed) this.#probe();
-      else if (silentMs > stallTimeoutMs) this.close(`no byte for ${stallTimeoutMs} ms`, 'stalled');
-      else if (silentMs > silenceMs) this.#context.onSilent(this, silentMs);
+    } else if (this.isBusy && silentMs > PROBE_AFTER_MS) {
+      const isProbed = this.#probedMs > this.#lastProgressMs && nowMs - this.#probedMs < PROBED_LATELY_MS;
+      if (isProbed && silentMs > stallTimeoutMs) this.close(`no byte for ${stallTimeoutMs} ms`, 'stalled');
+      else this.#probe(nowMs);
+      if (isProbed && this.#isOpen && silentMs > silenceMs) this.#context.onSilent(this, silentMs);
     }
   }
 
@@ -424,15 +431,15 @@ export class ClientConnection implements Channel {
     this.#context.onProgress(head.id, head.toldBytes);
   }
 
-  #probe(): void {
-    this.#isProbed = true;
+  #probe(nowMs: number): void {
+    this.#probedMs = nowMs;
     this.#readable = true;
+    this.#writable = true;
     this.#context.reactor.wake(this);
   }
 
   #noteProgress(): void {
     this.#lastProgressMs = performance.now();
-    this.#isProbed = false;
   }
 
   abandon(cause: unknown): void {

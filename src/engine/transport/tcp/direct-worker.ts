@@ -2,6 +2,7 @@
  * Does for a few small requests what an I/O worker does, in the engine's own thread. Who asks for 4 KiB and waits for it is served
  * sooner without two changes of threads; and when this thread is busy, its caller could not look at the answer anyway.
  */
+import { AdaptiveSpin } from '../adaptive-spin.ts';
 import { MESSAGE_PARTS } from './client-connection.ts';
 import { MessageHeader } from './message-header.ts';
 import type { FromWorker, ToWorker } from './messages.ts';
@@ -32,7 +33,7 @@ function untrack(worker: DirectWorker): void {
 }
 
 export class DirectWorker implements ConnectionWorker {
-  readonly #reactor = new Reactor();
+  readonly #reactor = new Reactor(new AdaptiveSpin());
   readonly #message = new MessageHeader(MESSAGE_PARTS);
   readonly #outbound: Outbound;
   #isRunQueued = false;
@@ -51,6 +52,7 @@ export class DirectWorker implements ConnectionWorker {
       download: undefined,
       post: (message) => queueMicrotask(() => onMessage(message)),
     });
+    this.#reactor.isBusy = () => this.#outbound.isBusy;
     track(this);
   }
 

@@ -13,6 +13,7 @@ export class MessageHeader {
   readonly address: number;
   readonly #scratch: Scratch;
   #parts = 0;
+  #lengthBytes = 0;
 
   constructor(maxParts: number) {
     this.#scratch = new Scratch(MSGHDR_BYTES + IOVEC_BYTES * maxParts);
@@ -24,8 +25,14 @@ export class MessageHeader {
     return this.#parts === 0;
   }
 
+  /** Of all parts together. */
+  get lengthBytes(): number {
+    return this.#lengthBytes;
+  }
+
   reset(): void {
     this.#parts = 0;
+    this.#lengthBytes = 0;
     this.#scratch.setUint64(IOV_COUNT_OFFSET, 0);
   }
 
@@ -34,6 +41,7 @@ export class MessageHeader {
     this.#scratch.setUint64(at, address);
     this.#scratch.setUint64(at + 8, lengthBytes);
     this.#parts += 1;
+    this.#lengthBytes += lengthBytes;
     this.#scratch.setUint64(IOV_COUNT_OFFSET, this.#parts);
   }
 

@@ -6,6 +6,7 @@
  * event loop wakes the reactor, which then works for a bounded time before messages get their turn.
  */
 import { EPOLLIN, EPOLLOUT, Epoll } from '../../../native/epoll.ts';
+import type { AdaptiveSpin } from '../adaptive-spin.ts';
 
 /** One socket with its state machine. */
 export interface Channel {
@@ -15,10 +16,12 @@ export interface Channel {
   /**
    * Moves at most one quantum of bytes.
    *
+   * A call that moved less than it was asked to has used up the readiness: the socket tells when there is more.
+   *
    * @returns Whether another step may find more to do; false means wait for the next readiness.
    */
   step(): boolean;
-  /** Called about once a second: ends what has made no progress for too long. */
+  /** Called a few times a second: ends what has made no progress for too long. */
   checkDeadlines(nowMs: number): void;
   /** An exception escaped `step()`: a defect of ours, which ends this channel and no other. */
   abandon(cause: unknown): void;
@@ -26,6 +29,8 @@ export interface Channel {
 
 /** Long enough to amortise a wake-up, short enough that a message waits only this long. */
 const TURN_MS = 1;
+/** Between two looks at all sockets, which cost as much as the JavaScript of a step. */
+const STEPS_PER_LOOK = 4;
 /** With transfers under way, waiting here is cheaper than a way through the event loop. */
 const BUSY_WAIT_MS = 1;
 const DEADLINE_CHECK_MS = 250;
@@ -39,8 +44,11 @@ export class Reactor {
   #isRunQueued = false;
   #isClosed = false;
   #isBusy: () => boolean = () => false;
+  readonly #spin: AdaptiveSpin | undefined;
 
-  constructor() {
+  /** @param spin - How to wait for sockets while transfers are under way on a thread that must not sleep; else it sleeps. */
+  constructor(spin?: AdaptiveSpin) {
+    this.#spin = spin;
     this.#deadlineTimer = setInterval(() => this.#checkDeadlines(), DEADLINE_CHECK_MS);
   }
 
@@ -86,18 +94,35 @@ export class Reactor {
   run(): void {
     if (this.#isClosed) return;
     const endMs = performance.now() + TURN_MS;
-    let waitMs = 0;
-    for (;;) {
-      const events = this.#epoll.wait(waitMs, this.#onEvent);
-      this.#stepAll();
-      const isIdle = events <= 0 && this.#ready.size === 0;
-      if (isIdle && (waitMs > 0 || !this.#isBusy())) return;
-      if (performance.now() >= endMs) break;
-      waitMs = this.#ready.size === 0 ? BUSY_WAIT_MS : 0;
-    }
+    this.#epoll.wait(0, this.#onEvent);
+    do {
+      for (let steps = 0; steps < STEPS_PER_LOOK && this.#ready.size > 0; ) steps += this.#stepAll();
+    } while (performance.now() < endMs && this.#look());
     // The set's own readiness wakes the event loop for new events, but not for steps still due.
     const [next] = this.#ready;
     if (next !== undefined) this.wake(next);
+  }
+
+  /** Looks at all sockets, and waits for one when none has steps due. @returns Whether there is something to do now. */
+  #look(): boolean {
+    if (this.#ready.size > 0) {
+      this.#epoll.wait(0, this.#onEvent);
+      return true;
+    }
+    if (!this.#isBusy()) return this.#epoll.wait(0, this.#onEvent) > 0;
+    if (this.#spin !== undefined) return this.#spinForEvent(this.#spin);
+    return this.#epoll.wait(BUSY_WAIT_MS, this.#onEvent) > 0;
+  }
+
+  #spinForEvent(spin: AdaptiveSpin): boolean {
+    const us = spin.nextUs();
+    if (us === 0) return false;
+    const endMs = performance.now() + us / 1000;
+    let events: number;
+    do events = this.#epoll.wait(0, this.#onEvent);
+    while (events <= 0 && performance.now() < endMs);
+    spin.onResult(events > 0);
+    return events > 0;
   }
 
   readonly #onEvent = (fd: number, events: number): void => {
@@ -112,14 +137,18 @@ export class Reactor {
     this.#ready.add(channel);
   };
 
-  #stepAll(): void {
+  /** @returns How many steps that were. */
+  #stepAll(): number {
+    let steps = 0;
     for (const channel of this.#ready) {
+      steps += 1;
       try {
         if (!channel.step()) this.#ready.delete(channel);
       } catch (cause) {
         channel.abandon(cause);
       }
     }
+    return steps;
   }
 
   #checkDeadlines(): void {

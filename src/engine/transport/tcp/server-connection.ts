@@ -97,6 +97,8 @@ const LONE_SPLICED_STATUS_MIN_BYTES = 32 * 1024;
 const SEND_AHEAD_BYTES_MIN = 256 * 1024;
 const SEND_AHEAD_BYTES_MAX = 4 * 1024 * 1024;
 const SEND_AHEAD_SECONDS = 0.004;
+/** A call that stopped at memory that is gone, after it had moved some, is followed by no readiness: it is tried again then. */
+const RETRY_AFTER_MS = 200;
 /** After a refusal the peer may still be sending a body; reading a little of it keeps the status from being reset away. */
 export const DRAIN_BYTES: number = 64 * 1024;
 const DRAIN_LIMIT_BYTES = 16 * 1024 * 1024;
@@ -260,6 +262,7 @@ export class ServerConnection implements Channel {
     if (!isSpliced && allowedBytes === 0) return false;
     const count = isSpliced ? okStatus.send(this.fd) : this.#sendParts(allowedBytes);
     if (count < 0) return this.#onSendFailed(head);
+    if (!isSpliced && count < this.#context.message.lengthBytes) this.#writable = false;
     this.#isHeadAlone = false;
     this.#upload?.use(Math.max(0, count - head.statusLeftBytes));
     this.#answers.countSent(count, this.#onAnswerSent);
@@ -402,7 +405,15 @@ export class ServerConnection implements Channel {
     const { headerTimeoutMs, stallTimeoutMs } = this.#context.limits;
     const isMoving = this.#state.tag === 'receiving' || this.#answers.length > 0;
     const limitMs = isMoving ? stallTimeoutMs : headerTimeoutMs;
-    if (nowMs - this.#lastProgressMs > limitMs) this.close();
+    const silentMs = nowMs - this.#lastProgressMs;
+    if (silentMs > limitMs) this.close();
+    else if (isMoving && silentMs > RETRY_AFTER_MS) this.#retry();
+  }
+
+  #retry(): void {
+    this.#readable = true;
+    this.#writable = true;
+    this.#context.reactor.wake(this);
   }
 
   abandon(): void {

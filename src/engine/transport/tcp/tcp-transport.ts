@@ -53,9 +53,13 @@ const DIRECT_BYTES_MAX = 64 * 1024;
 const DIRECT_REQUESTS_MAX = 16;
 const IDLE_PEER_MS = 60_000;
 
-/** As many as make two cores busy and no more than eight: beyond that the network card is the limit. */
+/**
+ * Half as many as cores, and no more than eight: beyond that the network card is the limit. Two at least where there are two cores,
+ * as sending costs more than receiving: one worker for each leaves the receiver's core idle for a part of the time.
+ */
 export function defaultIoWorkers(): number {
-  return Math.min(8, Math.max(1, Math.floor(os.availableParallelism() / 2)));
+  const cores = os.availableParallelism();
+  return Math.min(8, Math.max(Math.min(2, cores), Math.floor(cores / 2)));
 }
 
 /** TCP on Mooncake's framing: reads and writes between sockets and registered memory, in worker threads. */

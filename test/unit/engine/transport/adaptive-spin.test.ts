@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { AdaptiveSpin } from '../../../../../src/engine/transport/rdma/adaptive-spin.ts';
+import { AdaptiveSpin } from '../../../../src/engine/transport/adaptive-spin.ts';
 
 function times(count: number, spin: AdaptiveSpin, hasFound: boolean): number[] {
   return Array.from({ length: count }, () => {

@@ -5,8 +5,8 @@ const SPIN_FIRST_US = 5;
 const LOOK_EVERY = 64;
 
 /**
- * How long to look for completions before waiting for an event, which costs a way through the kernel and the event loop.
- * Grows while looking finds some and falls to nothing while it does not.
+ * How long to look for what is due before waiting for an event, which costs a way through the kernel and the event loop.
+ * Grows while looking finds something and falls to nothing while it does not.
  */
 export class AdaptiveSpin {
   #us = SPIN_FIRST_US;
