@@ -48,8 +48,8 @@ interface Part extends CopyPart {
   readonly offset: number;
 }
 
-/** Measured: 8 MiB a call and two calls at once fill the memory bus of two cores. What is less is shared by the two. */
-const CALL_BYTES_MAX: number = 8 * MIB;
+/** Measured: 16 MiB a call and two calls at once fill the memory bus of two cores. What is less is shared by the two. */
+const CALL_BYTES_MAX: number = 16 * MIB;
 const CALL_BYTES_MIN: number = MIB;
 const CALLS = 2;
 /** Besides, for what does not wait behind others. */
