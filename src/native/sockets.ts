@@ -30,7 +30,7 @@ const getsockopt = libcFunction<[number, number, number, number, number], number
 const shutdown = libcFunction<[number, number], number>('int shutdown(int fd, int how)');
 const close = libcFunction<[number], number>('int close(int fd)');
 
-/** `recv(fd, address, length, 0)`: bytes received, 0 at the end of the stream. */
+/** `recv(fd, address, length, flags)`: bytes received, 0 at the end of the stream. */
 export const receive: (fd: number, address: number, lengthBytes: number, flags: number) => number = libcFunction(
   'int64_t recv(int fd, uintptr_t buffer, size_t length, int flags)',
 );
@@ -45,6 +45,8 @@ export const receiveMessage: (fd: number, messageHeader: number, flags: number) 
 
 /** Errors, not SIGPIPE, when the other side is gone. */
 export const MSG_NOSIGNAL = 0x4000;
+/** What is received stays to be received again. */
+export const MSG_PEEK = 0x2;
 export const EAGAIN: number = os.constants.errno.EAGAIN;
 export const EINTR: number = os.constants.errno.EINTR;
 export const EFAULT: number = os.constants.errno.EFAULT;

@@ -24,6 +24,8 @@ import type { SendLoad } from './send-load.ts';
 import { DRAIN_BYTES, ServerConnection, type ServerContext, SLOT_BYTES } from './server-connection.ts';
 
 const LISTEN_BACKLOG = 1024;
+/** Connections from which on the listening worker deals out the next ones unseen. */
+const KEPT_MAX = 8;
 /** Out of descriptors, accepting again at once would only spin. */
 const ACCEPT_PAUSE_MS = 100;
 const HEADER_TIMEOUT_MS = 10_000;
@@ -48,8 +50,9 @@ export interface InboundOptions {
 }
 
 /**
- * The serving half of a worker. One worker listens and deals the accepted sockets out in turn:
- * descriptors belong to the process, so a number is all that has to travel.
+ * The serving half of a worker. One worker listens and deals the accepted sockets out in turn: descriptors belong to the process,
+ * so a number is all that has to travel. A few peers that ask for little and wait for it stay: spread over workers they
+ * would each find theirs asleep.
  */
 export class Inbound {
   /** Payload that peers have taken or brought. */
@@ -103,12 +106,17 @@ export class Inbound {
     for (;;) {
       const fd = acceptConnection(listener);
       if (fd < 0) break;
-      const turn = this.#dealt++ % (this.#options.siblings.length + 1);
-      if (turn === 0) this.adopt(fd);
-      else this.#options.siblings[turn - 1]?.postMessage(fd);
+      if (this.#options.siblings.length > 0 && this.#connections.size < KEPT_MAX) this.adopt(fd, this.#deal);
+      else this.#deal(fd);
     }
     this.#onAcceptFailed(listener, errno());
   }
+
+  readonly #deal = (fd: number): void => {
+    const turn = this.#dealt++ % (this.#options.siblings.length + 1);
+    if (turn === 0) this.adopt(fd);
+    else this.#options.siblings[turn - 1]?.postMessage(fd);
+  };
 
   #onAcceptFailed(listener: number, code: number): void {
     if (code !== EMFILE && code !== ENFILE) return;
@@ -118,8 +126,12 @@ export class Inbound {
     }, ACCEPT_PAUSE_MS);
   }
 
-  /** Serves an accepted socket. When full, the one that has rested longest makes room, or the newcomer goes. */
-  adopt(fd: number): void {
+  /**
+   * Serves an accepted socket. When full, the one that has rested longest makes room, or the newcomer goes.
+   *
+   * @param deal - Takes the socket when its first request shows that it is better served in turn.
+   */
+  adopt(fd: number, deal?: (fd: number) => void): void {
     if (this.#freeSlots.length === 0) this.#longestIdle()?.close();
     const slot = this.#freeSlots.pop();
     if (slot === undefined) {
@@ -128,7 +140,7 @@ export class Inbound {
     }
     tuneConnection(fd);
     this.#bindToItsCard(fd);
-    const connection = new ServerConnection(fd, slot, this.#context);
+    const connection = new ServerConnection(fd, slot, this.#context, deal);
     this.#connections.add(connection);
     this.#options.reactor.add(connection);
   }

@@ -23,6 +23,7 @@ import {
   EFAULT,
   EINTR,
   MSG_NOSIGNAL,
+  MSG_PEEK,
   receive,
   receiveMessage,
   sendMessage,
@@ -86,6 +87,8 @@ type State =
   | { readonly tag: 'closed' };
 
 const SERVING: State = { tag: 'serving' };
+/** Whose first request is for less, and alone, is one that waits for each answer. */
+const BULK_BYTES = 256 * 1024;
 export const SLOT_BYTES: number = HEADER_BUFFER_BYTES;
 /** One call moves at most this much: more gains nothing, less costs calls (measured from 64 KiB to 4 MiB). */
 const QUANTUM_BYTES = 1024 * 1024;
@@ -125,7 +128,12 @@ export class ServerConnection implements Channel {
   readonly #upload: Allowance | undefined;
   readonly #download: Allowance | undefined;
 
-  constructor(fd: number, slot: number, context: ServerContext) {
+  /** Until the first request has been seen. */
+  #deal: ((fd: number) => void) | undefined;
+
+  /** @param deal - Takes the socket, before a byte of it is taken, when its first request is not a small one that comes alone. */
+  constructor(fd: number, slot: number, context: ServerContext, deal?: (fd: number) => void) {
+    this.#deal = deal;
     this.fd = fd;
     this.slot = slot;
     this.#context = context;
@@ -170,10 +178,25 @@ export class ServerConnection implements Channel {
 
   #serve(): boolean {
     const isIdle = this.#answers.length === 0 && !this.#headers.hasHeader;
+    if (isIdle && this.#deal !== undefined && this.#readable && this.#isDealt(this.#deal)) return false;
     if (isIdle && !(this.#readable && this.#readHeaders())) return false;
     this.#lookAtHeaders();
     if (this.#state !== SERVING) return this.#state.tag === 'receiving';
     return this.#answers.length > 0 ? this.#flush() : this.#readable;
+  }
+
+  #isDealt(deal: (fd: number) => void): boolean {
+    const count = receive(this.fd, this.#headers.fillAddress, 2 * HEADER_BYTES, MSG_PEEK);
+    if (count <= 0) return false;
+    this.#deal = undefined;
+    if (count < HEADER_BYTES) return false;
+    this.#headers.fill(count);
+    const { opcode, lengthBytes } = this.#headers.peek();
+    this.#headers.clear();
+    if (opcode === 'read' && lengthBytes < BULK_BYTES && count === HEADER_BYTES) return false;
+    this.#leave();
+    deal(this.fd);
+    return true;
   }
 
   #readHeaders(): boolean {
@@ -422,12 +445,17 @@ export class ServerConnection implements Channel {
 
   close(): void {
     if (this.#state.tag === 'closed') return;
+    this.#leave();
+    closeSocket(this.fd);
+  }
+
+  /** Gives up all but the socket. */
+  #leave(): void {
     for (const { countedBytes } of this.#answers.clear()) if (countedBytes > 0) this.#context.load.end(countedBytes);
     this.#state = { tag: 'closed' };
     this.#upload?.close();
     this.#download?.close();
     this.#context.reactor.remove(this);
-    closeSocket(this.fd);
     this.#context.onClosed(this);
   }
 }
