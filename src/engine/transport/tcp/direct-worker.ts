@@ -33,7 +33,7 @@ function untrack(worker: DirectWorker): void {
 }
 
 export class DirectWorker implements ConnectionWorker {
-  readonly #reactor = new Reactor({ spin: new AdaptiveSpin(), isBusy: () => this.#outbound.isBusy });
+  readonly #reactor = new Reactor(new AdaptiveSpin());
   readonly #message = new MessageHeader(MESSAGE_PARTS);
   readonly #outbound: Outbound;
   #isRunQueued = false;
@@ -52,6 +52,7 @@ export class DirectWorker implements ConnectionWorker {
       download: undefined,
       post: (message) => queueMicrotask(() => onMessage(message)),
     });
+    this.#reactor.isBusy = () => this.#outbound.isBusy;
     track(this);
   }
 

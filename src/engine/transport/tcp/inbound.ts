@@ -29,6 +29,8 @@ const KEPT_MAX = 8;
 /** Out of descriptors, accepting again at once would only spin. */
 const ACCEPT_PAUSE_MS = 100;
 const HEADER_TIMEOUT_MS = 10_000;
+/** A peer that asks again as soon as it has its answer, as one with a small queue does, is back within this time. */
+const LINGER_MS = 1;
 const SERVE_STALL_TIMEOUT_MS = 30_000;
 
 /** In the order of their memory; the first is sent by reference too. */
@@ -159,6 +161,15 @@ export class Inbound {
       }
     }
     return longest;
+  }
+
+  /** Whether answers are under way, or have been so lately that the next request is likely to come at once. */
+  get isBusy(): boolean {
+    const lately = performance.now() - LINGER_MS;
+    for (const connection of this.#connections) {
+      if (!connection.isIdle || connection.lastProgressMs > lately) return true;
+    }
+    return false;
   }
 
   /** Ends every connection that moves bytes of that range right now. */

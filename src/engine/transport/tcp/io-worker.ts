@@ -36,6 +36,7 @@ const inbound = new Inbound({
   download,
   onMemoryFault: ({ address, lengthBytes }) => post({ kind: 'memory-fault', address, lengthBytes }),
 });
+reactor.isBusy = () => outbound.isBusy || inbound.isBusy;
 
 function pacerOf(limit: RateLimit | undefined): Pacer | undefined {
   return limit === undefined ? undefined : new Pacer(new RateLimiter(limit), systemClock);

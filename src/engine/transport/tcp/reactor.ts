@@ -31,16 +31,9 @@ export interface Channel {
 const TURN_MS = 1;
 /** Between two looks at all sockets, which cost as much as the JavaScript of a step. */
 const STEPS_PER_LOOK = 4;
-/** Who has just moved bytes will soon move more: waiting for that here is cheaper than a way through the event loop. */
-const LINGER_MS = 1;
+/** With transfers under way, waiting here is cheaper than a way through the event loop. */
+const BUSY_WAIT_MS = 1;
 const DEADLINE_CHECK_MS = 250;
-
-/** A thread with more to do than to wait for sockets: it looks for what is due for microseconds only, and never sleeps. */
-export interface SharedThread {
-  readonly spin: AdaptiveSpin;
-  /** Whether bytes are due. */
-  isBusy(): boolean;
-}
 
 export class Reactor {
   readonly #epoll: Epoll = new Epoll(() => this.run());
@@ -50,12 +43,18 @@ export class Reactor {
   readonly #deadlineTimer: NodeJS.Timeout;
   #isRunQueued = false;
   #isClosed = false;
-  readonly #onThread: SharedThread | undefined;
+  #isBusy: () => boolean = () => false;
+  readonly #spin: AdaptiveSpin | undefined;
 
-  /** @param onThread - It does not have the thread for itself. */
-  constructor(onThread?: SharedThread) {
-    this.#onThread = onThread;
+  /** @param spin - How to wait for sockets while transfers are under way on a thread that must not sleep; else it sleeps. */
+  constructor(spin?: AdaptiveSpin) {
+    this.#spin = spin;
     this.#deadlineTimer = setInterval(() => this.#checkDeadlines(), DEADLINE_CHECK_MS);
+  }
+
+  /** Says whether transfers are under way, so that an idle worker does not wait in here. */
+  set isBusy(isBusy: () => boolean) {
+    this.#isBusy = isBusy;
   }
 
   listen(fd: number, onConnection: () => void): void {
@@ -110,8 +109,9 @@ export class Reactor {
       this.#epoll.wait(0, this.#onEvent);
       return true;
     }
-    if (this.#onThread === undefined) return this.#epoll.wait(LINGER_MS, this.#onEvent) > 0;
-    return this.#onThread.isBusy() && this.#spinForEvent(this.#onThread.spin);
+    if (!this.#isBusy()) return this.#epoll.wait(0, this.#onEvent) > 0;
+    if (this.#spin !== undefined) return this.#spinForEvent(this.#spin);
+    return this.#epoll.wait(BUSY_WAIT_MS, this.#onEvent) > 0;
   }
 
   #spinForEvent(spin: AdaptiveSpin): boolean {
