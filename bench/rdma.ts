@@ -13,7 +13,6 @@ import { parseArgs } from 'node:util';
 import type { Bandwidth } from './rdma/read-bandwidth.ts';
 import { measurePosting } from './rdma/stub-queue.ts';
 import { barOf, drawBarChart } from './support/bar-chart.ts';
-import { describeMachine } from './support/machine.ts';
 import { printTable, writeReport } from './support/report.ts';
 import { median } from './support/statistics.ts';
 
@@ -36,7 +35,7 @@ function benchPosting(directory: string): void {
       [`< ${GOAL_NANOSECONDS} ns`]: nanosecondsPerRequest < GOAL_NANOSECONDS ? 'yes' : 'no',
     })),
   );
-  writeReport('rdma-posting', { machine: describeMachine(), costs });
+  writeReport('rdma-posting', { costs });
 }
 
 function benchGuest(directory: string): void {

@@ -197,9 +197,10 @@ export class RdmaPeer {
       return true;
     }
     while (transfer.hasUnsent) {
-      const path = this.#choose(transfer, up);
+      const wantedBytes = sliceBytes(transfer, up);
+      const path = this.#choose(transfer, up, wantedBytes);
       if (path === undefined) return false;
-      const slice = transfer.take(Math.min(sliceBytes(transfer, up), path.card.port.maxMessageBytes));
+      const slice = transfer.take(Math.min(wantedBytes, path.card.port.maxMessageBytes));
       this.#posted.set(slice, path);
       path.add(slice, transfer.local.byCard.get(path.card)?.localKey ?? 0, transfer.range?.keys[path.remoteCard] ?? 0);
       touched.add(path);
@@ -209,9 +210,9 @@ export class RdmaPeer {
   }
 
   /** An urgent one does not wait for room in the window, only for a place in a queue. */
-  #choose(transfer: RdmaTransfer, up: readonly RdmaPath[]): RdmaPath | undefined {
+  #choose(transfer: RdmaTransfer, up: readonly RdmaPath[], wantedBytes: number): RdmaPath | undefined {
     const { unsentBytes } = transfer;
-    if (!isUrgent(transfer)) return choosePath(up, Math.min(sliceBytes(transfer, up), unsentBytes), unsentBytes);
+    if (!isUrgent(transfer)) return choosePath(up, Math.min(wantedBytes, unsentBytes), unsentBytes);
     return up.filter((path) => path.hasPlace).toSorted((a, b) => a.inflightBytes - b.inflightBytes)[0];
   }
 

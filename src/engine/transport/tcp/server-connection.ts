@@ -115,6 +115,8 @@ export class ServerConnection implements Channel {
   readonly #answers: AnswerQueue;
   /** An address was refused: what is queued are the last answers. */
   #isEnding = false;
+  /** Until the first request has been seen. */
+  #deal: ((fd: number) => void) | undefined;
   /** Its body follows a WRITE, so headers are asked for one by one. */
   #isWriting = false;
   /** After EFAULT on a shared send: the next one serves the head alone, so that the fault has a name. */
@@ -127,9 +129,6 @@ export class ServerConnection implements Channel {
   /** What the rate limits let this connection move; undefined: anything. */
   readonly #upload: Allowance | undefined;
   readonly #download: Allowance | undefined;
-
-  /** Until the first request has been seen. */
-  #deal: ((fd: number) => void) | undefined;
 
   /** @param deal - Takes the socket, before a byte of it is taken, when its first request is not a small one that comes alone. */
   constructor(fd: number, slot: number, context: ServerContext, deal?: (fd: number) => void) {
