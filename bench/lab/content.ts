@@ -13,6 +13,14 @@ export async function writeRandomFile(file: string, sizeBytes: number): Promise<
   }
 }
 
+export async function writeZeroFile(file: string, sizeBytes: number): Promise<void> {
+  await using handle = await open(file, 'w');
+  const chunk = Buffer.alloc(CHUNK_BYTES);
+  for (let offset = 0; offset < sizeBytes; offset += CHUNK_BYTES) {
+    await handle.write(chunk, 0, Math.min(CHUNK_BYTES, sizeBytes - offset));
+  }
+}
+
 /** Compares two files, every byte. */
 export async function haveSameBytes(left: string, right: string): Promise<boolean> {
   await using first = await open(left);

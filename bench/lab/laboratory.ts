@@ -1,10 +1,10 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Writable } from 'node:stream';
 import { run } from './commands.ts';
-import { writeRandomFile } from './content.ts';
+import { writeRandomFile, writeZeroFile } from './content.ts';
 import { ETCD, GOLD, labFolder, ownerFile, receiverName, startTicks } from './names.ts';
 import { type Host, hostAddress, Network } from './network.ts';
 import type { LabOptions } from './options.ts';
@@ -41,6 +41,7 @@ export class Laboratory implements AsyncDisposable {
   static async open(options: LabOptions): Promise<Laboratory> {
     await tearDownStale();
     await mkdir(labFolder(process.pid));
+    await mountMemory(labFolder(process.pid));
     await writeFile(ownerFile(process.pid), startTicks(process.pid) ?? '');
     const laboratory = new Laboratory(options);
     try {
@@ -67,6 +68,16 @@ export class Laboratory implements AsyncDisposable {
 
   file(name: string): string {
     return path.join(labFolder(process.pid), name);
+  }
+
+  /**
+   * Makes sure that the machine has memory at hand for this many copies of the object. The host of a virtual machine takes
+   * back what is free; to get it again, page by page, costs more than the transfers, and one machine would pay for all.
+   */
+  async touchMemory(copies: number): Promise<void> {
+    const file = this.file('touched');
+    await writeZeroFile(file, copies * this.options.sizeBytes);
+    await rm(file);
   }
 
   /** Starts the program under test on a host. */
@@ -166,4 +177,9 @@ export function kindOf(index: number, { hosts, slowHost, halfUplink }: LabOption
   const fromEnd = hosts - 1 - index;
   if (slowHost !== undefined && fromEnd === 0) return 'slow';
   return halfUplink && fromEnd === (slowHost === undefined ? 0 : 1) ? 'half uplink' : 'plain';
+}
+
+/** Puts a file system of large pages over a folder; where the kernel has none, the folder stays as it is. */
+async function mountMemory(folder: string): Promise<void> {
+  await run('mount', ['-t', 'tmpfs', '-o', 'huge=within_size,size=100%,mode=700', path.basename(folder), folder]).catch(() => {});
 }

@@ -77,6 +77,7 @@ export class Case {
       this.#startReceivers();
       await abortable(Promise.all(this.#receivers.map(({ process }) => process.event('waiting'))), signal);
     }
+    await abortable(this.#lab.touchMemory(this.#options.receivers), signal);
     const links = await network.counters();
     const machineBefore = machineCpuSeconds();
     const storesBefore = this.#cpuSeconds([etcd]);

@@ -20,6 +20,7 @@ export async function tearDown(labPid: number): Promise<void> {
   const lines = namespaces.map((name) => `netns del ${name}`).join('\n');
   // Another teardown of the same laboratory may have been quicker.
   if (namespaces.length > 0) await run('ip', ['-force', '-batch', '-'], lines).catch(() => {});
+  await run('umount', ['--lazy', labFolder(labPid)]).catch(() => {}); // not every kernel let it be mounted
   await rm(labFolder(labPid), { recursive: true, force: true });
 }
 
