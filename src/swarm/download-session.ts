@@ -296,7 +296,7 @@ export class DownloadSession implements RunningDownload {
     const role = this.#report.verify(segment, bytes);
     if (role !== undefined) this.#activity.verifiedBytes[role] += bytes;
     this.#activity.verifiedPieces += 1;
-    this.#object.markVerified(piece);
+    this.#object.markVerified(piece, role === 'gold');
     this.#report.tell();
     this.#finishIfComplete();
     this.#pump();

@@ -10,9 +10,12 @@ import type { FollowCodec } from './follow-codec.ts';
 import { PendingChanges, snapshotMessage } from './pending-changes.ts';
 import type { SharedChange, SharedObject } from './shared-object.ts';
 
-/** So many changes are worth a message as soon as one may be sent; fewer wait for more, for this long in ms. */
+/**
+ * So many changes are worth a message as soon as one may be sent, and so is a piece straight from a gold source, which nobody
+ * else can offer yet. Fewer further copies of what others have wait for more, for this long in ms.
+ */
 export const changesWorthTelling = 6;
-export const patienceMs = 150;
+export const patienceMs = 500;
 
 /**
  * Least time between two messages to one follower, in ms. The first change after a quiet time is told at once; what
@@ -127,7 +130,7 @@ class FollowGroup {
 
   /** Tells at once when the last message is long enough ago, else when it is. */
   #schedule(): void {
-    const isWorthTelling = this.#pending.size >= changesWorthTelling;
+    const isWorthTelling = this.#pending.size >= changesWorthTelling || this.#pending.hasFirstCopies;
     if (this.#cancelDue !== undefined && (!isWorthTelling || this.#isDueSoon)) return;
     this.#cancelDue?.();
     this.#isDueSoon = isWorthTelling;

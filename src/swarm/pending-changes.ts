@@ -12,6 +12,8 @@ export class PendingChanges {
   readonly #added = new Set<number>();
   readonly #changed = new Set<number>();
   readonly #digests = new Set<number>();
+  /** Pieces that no other receiver may have. */
+  #firstCopies = 0;
   /** The root or the state, which every message tells. */
   #isMore = false;
 
@@ -25,6 +27,10 @@ export class PendingChanges {
     return this.#added.size + this.#changed.size;
   }
 
+  get hasFirstCopies(): boolean {
+    return this.#firstCopies > 0;
+  }
+
   get isEmpty(): boolean {
     return !this.#isMore && this.#added.size === 0 && this.#changed.size === 0 && this.#digests.size === 0;
   }
@@ -33,6 +39,7 @@ export class PendingChanges {
     switch (change.kind) {
       case 'verified':
         this.#added.add(change.piece);
+        if (change.isFirstCopy) this.#firstCopies += 1;
         break;
       case 'changed':
         this.#added.delete(change.piece);
@@ -50,7 +57,7 @@ export class PendingChanges {
 
   /** Takes over changes that came after its own. */
   append(later: PendingChanges): void {
-    for (const piece of later.#added) this.note({ kind: 'verified', piece });
+    for (const piece of later.#added) this.note({ kind: 'verified', piece, isFirstCopy: false });
     for (const piece of later.#changed) this.note({ kind: 'changed', piece });
     for (const piece of later.#digests) this.note({ kind: 'digest', piece });
     this.#isMore ||= later.#isMore;
@@ -58,6 +65,7 @@ export class PendingChanges {
 
   clear(): void {
     for (const pieces of [this.#added, this.#changed, this.#digests]) pieces.clear();
+    this.#firstCopies = 0;
     this.#isMore = false;
   }
 

@@ -15,7 +15,8 @@ export type SharedState =
   | { readonly tag: 'withdrawn' };
 
 export type SharedChange =
-  | { readonly kind: 'verified' | 'changed' | 'digest'; readonly piece: number }
+  | { readonly kind: 'verified'; readonly piece: number; readonly isFirstCopy: boolean }
+  | { readonly kind: 'changed' | 'digest'; readonly piece: number }
   | { readonly kind: 'root' | 'state' };
 
 export interface SharedObjectOptions {
@@ -128,9 +129,13 @@ export class SharedObject {
     this.#progress = progress;
   }
 
-  /** The piece is in memory and right: it is offered from now on. */
-  markVerified(piece: number): void {
-    if (this.#verified.add(piece)) this.#tell({ kind: 'verified', piece });
+  /**
+   * The piece is in memory and right: it is offered from now on.
+   *
+   * @param isFirstCopy - Whether it came from a gold source: no other receiver may have it.
+   */
+  markVerified(piece: number, isFirstCopy = false): void {
+    if (this.#verified.add(piece)) this.#tell({ kind: 'verified', piece, isFirstCopy });
   }
 
   /** Stops to offer a piece whose memory the owner changed. */

@@ -78,6 +78,28 @@ describe('FollowFeed', () => {
     expect(follower.messages[3]).toMatchObject({ added: [5, 6] });
   });
 
+  test('does not let a piece wait that came straight from a gold source, and tells with it what waits', async () => {
+    const clock = new FakeClock();
+    const object = createObject();
+    const feed = new FollowFeed(object, clock);
+    const follower = new Follower();
+    feed.add(follower, options);
+    object.markVerified(1);
+    await clock.advance(followIntervalMs(1));
+    await nextTurn();
+    expect(follower.messages).toHaveLength(1);
+    object.markVerified(2, true);
+    await nextTurn();
+    expect(follower.messages[1]).toMatchObject({ added: [1, 2] });
+    object.markVerified(3);
+    await clock.advance(patienceMs - 1);
+    await nextTurn();
+    expect(follower.messages).toHaveLength(2);
+    await clock.advance(1);
+    await nextTurn();
+    expect(follower.messages[2]).toMatchObject({ added: [3] });
+  });
+
   test('tells of a piece that changed before it was told as changed only', async () => {
     const clock = new FakeClock();
     const object = createObject();
