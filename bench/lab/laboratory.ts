@@ -181,5 +181,7 @@ export function kindOf(index: number, { hosts, slowHost, halfUplink }: LabOption
 
 /** Puts a file system of large pages over a folder; where the kernel has none, the folder stays as it is. */
 async function mountMemory(folder: string): Promise<void> {
-  await run('mount', ['-t', 'tmpfs', '-o', 'huge=within_size,size=100%,mode=700', path.basename(folder), folder]).catch(() => {});
+  await run('mount', ['-t', 'tmpfs', '-o', 'huge=within_size,size=100%,mode=700', path.basename(folder), folder]).catch(
+    () => {},
+  );
 }

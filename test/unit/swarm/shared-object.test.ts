@@ -33,7 +33,11 @@ describe('SharedObject', () => {
     object.withdraw();
     object.withdraw();
     object.markDamaged('too late');
-    expect(changes).toEqual([{ kind: 'verified', piece: 1, isFirstCopy: false }, { kind: 'changed', piece: 1 }, { kind: 'state' }]);
+    expect(changes).toEqual([
+      { kind: 'verified', piece: 1, isFirstCopy: false },
+      { kind: 'changed', piece: 1 },
+      { kind: 'state' },
+    ]);
     expect(object.state).toEqual({ tag: 'withdrawn' });
     expect(object.verified.has(1)).toBe(false);
   });
