@@ -5,18 +5,19 @@ const CHUNK_BYTES = 4 << 20;
 
 /** Writes a file of random bytes: nothing on the way can compress it, no two pieces are alike. */
 export async function writeRandomFile(file: string, sizeBytes: number): Promise<void> {
-  await using handle = await open(file, 'w');
-  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-  for (let offset = 0; offset < sizeBytes; offset += CHUNK_BYTES) {
-    randomFillSync(chunk);
-    await handle.write(chunk, 0, Math.min(CHUNK_BYTES, sizeBytes - offset));
-  }
+  await writeChunks(file, sizeBytes, (chunk) => randomFillSync(chunk));
 }
 
+/** Writes a file of zeros, with memory behind every page. */
 export async function writeZeroFile(file: string, sizeBytes: number): Promise<void> {
+  await writeChunks(file, sizeBytes, () => {});
+}
+
+async function writeChunks(file: string, sizeBytes: number, fillChunk: (chunk: Buffer) => void): Promise<void> {
   await using handle = await open(file, 'w');
   const chunk = Buffer.alloc(CHUNK_BYTES);
   for (let offset = 0; offset < sizeBytes; offset += CHUNK_BYTES) {
+    fillChunk(chunk);
     await handle.write(chunk, 0, Math.min(CHUNK_BYTES, sizeBytes - offset));
   }
 }

@@ -2,7 +2,7 @@ import { existsSync, statfsSync } from 'node:fs';
 import path from 'node:path';
 import type { LabOptions } from './options.ts';
 
-const PROGRAMS = { mount: 'mount', ip: 'iproute2', tc: 'iproute2', etcd: 'etcd-server', etcdctl: 'etcd-client' };
+const PROGRAMS = { ip: 'iproute2', tc: 'iproute2', etcd: 'etcd-server', etcdctl: 'etcd-client' };
 
 /** Says what this machine lacks for a laboratory; undefined when it lacks nothing that can be told before. */
 export function whatIsMissing({ hosts, sizeBytes, program }: LabOptions): string | undefined {

@@ -12,8 +12,8 @@ export class PendingChanges {
   readonly #added = new Set<number>();
   readonly #changed = new Set<number>();
   readonly #digests = new Set<number>();
-  /** Pieces that no other receiver may have. */
-  #firstCopies = 0;
+  /** Whether a piece is among them that no other receiver may have. */
+  #hasFirstCopies = false;
   /** The root or the state, which every message tells. */
   #isMore = false;
 
@@ -28,7 +28,7 @@ export class PendingChanges {
   }
 
   get hasFirstCopies(): boolean {
-    return this.#firstCopies > 0;
+    return this.#hasFirstCopies;
   }
 
   get isEmpty(): boolean {
@@ -39,7 +39,7 @@ export class PendingChanges {
     switch (change.kind) {
       case 'verified':
         this.#added.add(change.piece);
-        if (change.isFirstCopy) this.#firstCopies += 1;
+        this.#hasFirstCopies ||= change.isFirstCopy;
         break;
       case 'changed':
         this.#added.delete(change.piece);
@@ -65,7 +65,7 @@ export class PendingChanges {
 
   clear(): void {
     for (const pieces of [this.#added, this.#changed, this.#digests]) pieces.clear();
-    this.#firstCopies = 0;
+    this.#hasFirstCopies = false;
     this.#isMore = false;
   }
 
