@@ -3,13 +3,14 @@ import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import type { MemoryRange } from '../memory/memory-range.ts';
 import { type Logger, silentLogger } from '../observability/logger.ts';
 import { AbortListeners } from './abort-listeners.ts';
-import { type DigestAlgorithm, digestBytes } from './digest-bytes.ts';
+import { BriefDigester } from './brief-digester.ts';
+import { createHasher, type DigestAlgorithm, digestBytes } from './digest-bytes.ts';
 import type { DigestPriority, JobRequest } from './digest-message.ts';
 import { DigestThread } from './digest-thread.ts';
-import { closedError, PendingDigest, sumBytes } from './pending-digest.ts';
+import { closedError, PendingDigest, resultError, sumBytes } from './pending-digest.ts';
 
 const MAX_DEFAULT_WORKERS = 4;
-/** A thread takes a tenth of a second to start. Whoever opens a pool and closes it at once has none. */
+/** A thread takes a tenth of a second to start, the library 10 ms to load. Whoever opens a pool and closes it at once pays for neither. */
 const WARM_UP_MS = 100;
 
 export interface DigestPoolOptions {
@@ -27,7 +28,7 @@ export interface DigestOptions {
 
 /**
  * Digests memory in worker threads. The main thread only passes messages, so it may be busy, and callers wait without
- * blocking it.
+ * blocking it; what is small and comes seldom it digests itself, see {@link BriefDigester}.
  *
  * Memory marked `direct` is read in place; `guarded` memory is copied by the kernel in small blocks, so that a page that
  * is gone is an error. The caller keeps the memory alive until the promise settles, and can free it then, whatever
@@ -35,6 +36,7 @@ export interface DigestOptions {
  */
 export class DigestPool implements AsyncDisposable {
   readonly #threads: readonly DigestThread[];
+  readonly #brief = new BriefDigester();
   /** Waiting for a thread with room; a Set keeps the order and removes from the middle cheaply. */
   readonly #queues: Record<DigestPriority, Set<PendingDigest>> = { foreground: new Set(), background: new Set() };
   readonly #aborts = new AbortListeners();
@@ -45,7 +47,10 @@ export class DigestPool implements AsyncDisposable {
 
   private constructor(workers: number, logger: Logger) {
     this.#threads = Array.from({ length: workers }, () => new DigestThread(logger, () => this.#planDispatch()));
-    this.#warmUp = setTimeout(() => this.#threads[0]?.warmUp(), WARM_UP_MS);
+    this.#warmUp = setTimeout(() => {
+      this.#threads[0]?.warmUp();
+      createHasher('xxh64');
+    }, WARM_UP_MS);
     this.#warmUp.unref();
   }
 
@@ -82,6 +87,9 @@ export class DigestPool implements AsyncDisposable {
     if (sumBytes(ranges) === 0) return digestBytes(algorithm, new Uint8Array(0));
     this.#nextId += 1;
     const request: JobRequest = { id: this.#nextId, algorithm, ranges, priority };
+    const result = this.#brief.digest(request);
+    if (result?.kind === 'digest') return result.digest;
+    if (result !== undefined) throw resultError(result);
     return await new Promise((resolve, reject) => {
       const job = new PendingDigest(
         request,

@@ -53,7 +53,8 @@ function workerError(cause: unknown): P2PStoreError {
   return new P2PStoreError(ErrorCode.WorkerFailed, 'Cannot digest: the worker thread failed', context, { cause });
 }
 
-function resultError(result: Exclude<JobResult, { kind: 'digest' }>): P2PStoreError {
+/** @returns Why a job has no digest. */
+export function resultError(result: Exclude<JobResult, { kind: 'digest' }>): P2PStoreError {
   switch (result.kind) {
     case 'fault': {
       const { address, lengthBytes, cause } = result;

@@ -73,6 +73,20 @@ describe('a READ that may be refused', () => {
     return { server, client, remote, local, segment, read };
   }
 
+  test("goes through the engine's own thread while pieces come slowly, and through the I/O workers when they come fast", async () => {
+    const { read, client, local, remote } = await setUp();
+    const piece = 2 * MIB;
+    await client.submitTransfer([read(0, piece, never)]).done;
+    expect(client.paths()).toHaveLength(1);
+    for (let round = 0; round < 4; round++) {
+      local.bytes.fill(0);
+      const all = Array.from({ length: OBJECT_BYTES / piece }, (_, index) => read(index * piece, piece, never));
+      await client.submitTransfer(all).done;
+      expectSameBytes(local.bytes, remote.bytes);
+    }
+    expect(client.paths()).toHaveLength(2);
+  });
+
   test('is refused by a server that has others to serve, and served once it has not', async () => {
     const { server, read, client, local, remote } = await setUp({ maxUploadBytesPerSecond: 8_000_000 }); // 2 s
     const other = await open();

@@ -90,11 +90,14 @@ describe('DigestPool', () => {
     await Promise.all(background);
   });
 
-  test('rejects with P2P_MEMORY_FAULT when a page is not there, and goes on', async () => {
+  test.each([
+    ['on this thread', MIB],
+    ['on another thread', 3 * MIB],
+  ])('rejects with P2P_MEMORY_FAULT when a page is not there, and goes on, %s', async (_where, lengthBytes) => {
     await using pool = DigestPool.open({ workers: 1 });
-    const region = allocate(MIB);
-    const range: MemoryRange = { address: Number(region.address), lengthBytes: MIB, access: 'guarded' };
-    await pool.digest('xxh64', [range]);
+    await pool.digest('xxh64', [rangeOf(new Uint8Array(3 * MIB), 'guarded')]); // what starts later could take the free place
+    const region = allocate(lengthBytes);
+    const range: MemoryRange = { address: Number(region.address), lengthBytes, access: 'guarded' };
     await region.close();
     await expect(pool.digest('xxh64', [range])).rejects.toMatchObject({
       code: 'P2P_MEMORY_FAULT',

@@ -13,6 +13,7 @@ import { DirectWorker } from './direct-worker.ts';
 import { Identity, IdentityQuestion } from './identity.ts';
 import { type FromWorker, Outcome, REQUEST_FIELDS, RESULT_FIELDS } from './messages.ts';
 import { PeerWatch } from './peer-watch.ts';
+import { PiecePace } from './piece-pace.ts';
 import { portionsUnder, SLICE_BYTES } from './portions.ts';
 import { createSendLoad } from './send-load.ts';
 import { RequestProgress, type Slice } from './slice.ts';
@@ -51,6 +52,8 @@ const REFUSABLE_BYTES_MAX = 16 * 1024 * 1024;
 /** What the engine's own thread may move at once, so that it does not become a bottleneck. */
 const DIRECT_BYTES_MAX = 64 * 1024;
 const DIRECT_REQUESTS_MAX = 16;
+/** Takes the thread less than a millisecond. */
+const DIRECT_PIECE_BYTES_MAX = 2 * 1024 * 1024;
 const IDLE_PEER_MS = 60_000;
 
 /**
@@ -71,10 +74,11 @@ export class TcpTransport implements Transport {
   readonly #connections = new Map<number, { readonly connection: PeerConnection; readonly peer: TcpPeer }>();
   readonly #slices = new Map<number, { readonly slice: Slice; readonly peer: TcpPeer }>();
   readonly #progress = new Map<TransportRequest, { readonly progress: RequestProgress; readonly peer: TcpPeer }>();
-  /** For a few small requests; started by the first of them. */
+  /** For a few small requests, and pieces of a slow swarm; started by the first of them. */
   #direct: DirectWorker | undefined;
   readonly #directPeers = new Set<TcpPeer>();
   #directBytes = 0;
+  readonly #pace = new PiecePace();
   readonly #idleTimer: NodeJS.Timeout;
   readonly #peerContext: PeerContext;
   readonly #sliceBytes: number;
@@ -247,6 +251,9 @@ export class TcpTransport implements Transport {
     const { request } = progress;
     const peer = this.#progress.get(request)?.peer;
     if (peer !== undefined && this.#directPeers.has(peer)) this.#directBytes -= request.lengthBytes;
+    if (request.refuseWhen !== undefined && !progress.hasFailed) {
+      this.#pace.note(request.lengthBytes, performance.now());
+    }
     this.#progress.delete(request);
   };
 
@@ -255,12 +262,13 @@ export class TcpTransport implements Transport {
     return one.segment === other.segment && one.priority === other.priority && !this.#routes.hasLocations;
   }
 
-  /** Whether requests are so few and small that the engine's own thread may move them. */
+  /** Whether requests are so few and small, or pieces of a swarm so slow, that the engine's own thread may move them. */
   #fitsDirect(requests: readonly TransportRequest[]): boolean {
     if (this.#isLimited || requests.length > DIRECT_REQUESTS_MAX) return false;
-    let bytes = this.#directBytes;
+    let bytes = 0;
     for (const { lengthBytes } of requests) bytes += lengthBytes;
-    return bytes <= DIRECT_BYTES_MAX;
+    if (this.#directBytes + bytes <= DIRECT_BYTES_MAX) return true;
+    return requests.every(isPiece) && this.#pace.isSlow(performance.now());
   }
 
   /** What may be refused is asked in one, so that it is refused as a whole. */
@@ -458,4 +466,9 @@ function connectSiblings(count: number): MessagePort[][] {
     other.push(port2);
   }
   return ports;
+}
+
+/** Of a swarm: whoever takes no for an answer has other sources for the same bytes. */
+function isPiece({ refuseWhen, lengthBytes }: TransportRequest): boolean {
+  return refuseWhen !== undefined && lengthBytes <= DIRECT_PIECE_BYTES_MAX;
 }
