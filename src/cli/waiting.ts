@@ -7,7 +7,8 @@ import type { P2PStore } from './session.ts';
 /**
  * Lists what a name stands for, and waits until that is something.
  *
- * One watch in the metadata store tells the moment of publication: nothing is polled, so that any number may wait.
+ * One watch in the metadata store tells the moment of publication: nothing is polled, so that any number may wait. It tells all
+ * about a single object; of a prefix there may be more, so that is listed again.
  *
  * @param name - An object, or a prefix that ends in `/`.
  * @throws signal.reason When it fires first.
@@ -24,7 +25,9 @@ export async function waitForObjects(
     if (objects.some(isWanted)) return objects;
     if (!isTold) output.event({ event: 'waiting', name }, `Waiting until somebody serves ${printable(name)}.`);
     for await (const { kind, object } of store.watch(name, { signal })) {
-      if (kind !== 'removed' && isWanted(object)) break;
+      if (kind === 'removed' || !isWanted(object)) continue;
+      if (object.name === name) return [object];
+      break;
     }
   }
 }

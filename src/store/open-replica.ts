@@ -141,9 +141,10 @@ class Pull {
     signal.throwIfAborted();
     const onSuperseded = (): void => this.#superseded.abort(supersededError(name));
     const watched = { metadata, reader, name, generation, ownSegment: segmentName, onSuperseded, signal };
+    this.published = this.#publish(signal);
+    this.published.catch(() => {}); // heard of below, or by who gives up
     await using sources = await SourceWatch.open(watched);
     await using feed = await this.#openFeed(sources, signal);
-    this.published = this.#publish(signal);
     await abortable(this.published, signal);
     this.#local.isListed = true;
     const ended = new AbortController();

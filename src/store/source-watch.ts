@@ -39,14 +39,11 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
 
   static async open(options: SourceWatchOptions): Promise<SourceWatch> {
     const opened = new SourceWatch(options);
-    try {
-      await opened.#watchSources();
-      await opened.#watchObject();
-      return opened;
-    } catch (error) {
-      await opened.close();
-      throw error;
-    }
+    const outcomes = await Promise.allSettled([opened.#watchSources(), opened.#watchObject()]);
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failed === undefined) return opened;
+    await opened.close();
+    throw failed.reason;
   }
 
   /** The root of the object's digests in hex, once its record says it. */
