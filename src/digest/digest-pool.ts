@@ -47,10 +47,7 @@ export class DigestPool implements AsyncDisposable {
 
   private constructor(workers: number, logger: Logger) {
     this.#threads = Array.from({ length: workers }, () => new DigestThread(logger, () => this.#planDispatch()));
-    this.#warmUp = setTimeout(() => {
-      this.#threads[0]?.warmUp();
-      createHasher('xxh64');
-    }, WARM_UP_MS);
+    this.#warmUp = setTimeout(() => this.#getReady(logger), WARM_UP_MS);
     this.#warmUp.unref();
   }
 
@@ -105,6 +102,15 @@ export class DigestPool implements AsyncDisposable {
       this.#queues[priority].add(job);
       this.#planDispatch();
     });
+  }
+
+  #getReady(logger: Logger): void {
+    this.#threads[0]?.warmUp();
+    try {
+      createHasher('xxh64');
+    } catch (error) {
+      logger.debug({ error }, 'digest library not loaded yet'); // the first job tries again, and fails with the reason
+    }
   }
 
   /** Rejects what has not begun with P2P_CLOSED, waits for the rest, ends the threads. Idempotent. */
