@@ -19,8 +19,11 @@ describe('BriefDigester', () => {
     expect(result).toEqual({ kind: 'digest', id: 7, digest: digestBytes('xxh64', bytes) });
   });
 
-  test('leaves to others what is large, and what nobody waits for', () => {
+  test('leaves to others what is large, lies in many places, or has time', () => {
     const digester = new BriefDigester(new FakeClock());
+    const scattered = jobOf(new Uint8Array(8));
+    const ranges = Array.from({ length: 65 }, () => scattered.ranges).flat();
+    expect(digester.digest({ ...scattered, ranges })).toBeUndefined();
     expect(digester.digest(jobOf(new Uint8Array(2 * MIB + 1)))).toBeUndefined();
     expect(digester.digest(jobOf(new Uint8Array(8), 'background'))).toBeUndefined();
     expect(digester.digest(jobOf(new Uint8Array(8)))).toBeDefined();
