@@ -48,15 +48,20 @@ class Follower extends Writable {
   }
 }
 
+/** One follower of an object, and the time by which it is told. */
+function follow(): { clock: FakeClock; object: SharedObject; follower: Follower } {
+  const clock = new FakeClock();
+  const object = createObject();
+  const follower = new Follower();
+  new FollowFeed(object, clock).add(follower, options);
+  return { clock, object, follower };
+}
+
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('FollowFeed', () => {
   test('tells the first change at once, several as soon as the interval is over, and fewer a little later', async () => {
-    const clock = new FakeClock();
-    const object = createObject();
-    const feed = new FollowFeed(object, clock);
-    const follower = new Follower();
-    feed.add(follower, options);
+    const { clock, object, follower } = follow();
     await clock.advance(1_000);
     object.markVerified(1);
     await nextTurn();
@@ -79,11 +84,7 @@ describe('FollowFeed', () => {
   });
 
   test('does not let a piece wait that came straight from a gold source, and tells with it what waits', async () => {
-    const clock = new FakeClock();
-    const object = createObject();
-    const feed = new FollowFeed(object, clock);
-    const follower = new Follower();
-    feed.add(follower, options);
+    const { clock, object, follower } = follow();
     object.markVerified(1);
     await clock.advance(followIntervalMs(1));
     await nextTurn();
@@ -101,11 +102,7 @@ describe('FollowFeed', () => {
   });
 
   test('tells of a piece that changed before it was told as changed only', async () => {
-    const clock = new FakeClock();
-    const object = createObject();
-    const feed = new FollowFeed(object, clock);
-    const follower = new Follower();
-    feed.add(follower, options);
+    const { clock, object, follower } = follow();
     object.markVerified(1);
     object.markChanged(1);
     await clock.advance(1_000);

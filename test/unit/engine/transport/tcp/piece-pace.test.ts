@@ -4,10 +4,10 @@ import { PiecePace } from '../../../../../src/engine/transport/tcp/piece-pace.ts
 const MIB = 2 ** 20;
 
 /** Notes pieces of 1 MiB at a steady pace. @returns Whether they count as slow at the end. */
-function isSlowAt(bytesPerSecond: number, { pace = new PiecePace(), fromMs = 0, seconds = 2 } = {}): boolean {
+function isSlowAt(bytesPerSecond: number, { pace = new PiecePace(), seconds = 2 } = {}): boolean {
   const intervalMs = (MIB / bytesPerSecond) * 1000;
-  const endMs = fromMs + seconds * 1000;
-  for (let nowMs = fromMs; nowMs < endMs; nowMs += intervalMs) pace.note(MIB, nowMs);
+  const endMs = seconds * 1000;
+  for (let nowMs = 0; nowMs < endMs; nowMs += intervalMs) pace.note(MIB, nowMs);
   return pace.isSlow(endMs);
 }
 
