@@ -66,7 +66,7 @@ export class DigestPool implements AsyncDisposable {
    *
    * @returns `digestSizeBytes(algorithm)` bytes.
    * @throws P2P_MEMORY_FAULT When a page of a guarded range is not there.
-   * @throws P2P_WORKER_FAILED When the thread died; the next job gets a new one.
+   * @throws P2P_WORKER_FAILED When the thread died; the next job gets a new one. Or when the digest library cannot be loaded.
    * @throws P2P_CLOSED After `close()`, and for a job that had not begun when it was called.
    * @throws signal.reason After an abort.
    *

@@ -17,8 +17,8 @@ const GUARDED_BLOCK_BYTES = 512 * KIB;
 
 interface RunningJob {
   readonly request: JobRequest;
-  readonly hasher: Hasher;
-  hasBegun: boolean;
+  /** Made when the job begins: its library may be one that cannot be loaded, which is then the job's result. */
+  hasher: Hasher | undefined;
   rangeIndex: number;
   /** Bytes of the current range that are digested. */
   offset: number;
@@ -39,15 +39,14 @@ export class JobRunner {
     switch (request.kind) {
       case 'jobs':
         for (const job of request.jobs) {
-          const hasher = createHasher(job.algorithm);
-          this.#waiting[job.priority].push({ request: job, hasher, hasBegun: false, rangeIndex: 0, offset: 0 });
+          this.#waiting[job.priority].push({ request: job, hasher: undefined, rangeIndex: 0, offset: 0 });
         }
         return;
       case 'cancel':
         this.#drop((job) => job.request.id === request.id);
         return;
       case 'drop-waiting':
-        this.#drop((job) => !job.hasBegun);
+        this.#drop((job) => job.hasher === undefined);
     }
   }
 
@@ -93,9 +92,9 @@ export class JobRunner {
   }
 
   #advance(job: RunningJob): JobResult | undefined {
-    const { id, ranges } = job.request;
-    job.hasBegun = true;
+    const { id, algorithm, ranges } = job.request;
     try {
+      job.hasher ??= createHasher(algorithm);
       let budgetBytes = STEP_BYTES;
       for (let range = ranges[job.rangeIndex]; range !== undefined; range = ranges[job.rangeIndex]) {
         if (job.offset === range.lengthBytes) {
