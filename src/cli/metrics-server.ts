@@ -1,7 +1,7 @@
 /** Answers `GET /metrics` for a monitoring system, while a command runs. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import { ErrorCode, isP2PStoreError, P2PStoreError } from '../core/errors.ts';
 import { hostPort } from '../core/host-port.ts';
 import { METRICS_CONTENT_TYPE } from '../observability/metric-samples.ts';
 import type { CommandContext } from './command.ts';
@@ -77,7 +77,9 @@ async function answer(request: IncomingMessage, response: ServerResponse, read: 
   try {
     const text = await read();
     response.writeHead(200, { 'content-type': METRICS_CONTENT_TYPE }).end(text);
-  } catch {
-    response.writeHead(503, { 'content-type': 'text/plain' }).end('the store is closing\n');
+  } catch (error) {
+    const isClosing = isP2PStoreError(error, ErrorCode.Closed);
+    const reason = isClosing ? 'the store is closing' : `the metrics cannot be read: ${String(error)}`;
+    response.writeHead(isClosing ? 503 : 500, { 'content-type': 'text/plain' }).end(`${reason}\n`);
   }
 }
