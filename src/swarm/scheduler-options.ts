@@ -8,7 +8,7 @@ export interface SchedulerOptions {
   readonly holderPiecesMax?: number;
   /** Bytes in flight from one holder; one piece is always allowed. Default 64 MiB: 100 Gbit/s x 5 ms. */
   readonly holderBytesMax?: number;
-  /** Work to queue at a holder behind the piece that it sends, in ms. Default 25: covers a busy main thread. */
+  /** Work to queue at a holder behind the piece that it sends, in ms. Default 40: covers a busy main thread. */
   readonly queueMs?: number;
   /**
    * Pieces to have in flight at least, from all holders together. Default 5: more than what a receiver gets served at once, so
@@ -40,7 +40,7 @@ export const schedulerDefaults: ResolvedSchedulerOptions = {
   piecesMax: 64,
   holderPiecesMax: 32,
   holderBytesMax: 64 * MIB,
-  queueMs: 25,
+  queueMs: 40,
   piecesMin: 5,
   sparePieces: 2,
   busyPieces: 2,
