@@ -8,7 +8,7 @@ export interface SchedulerOptions {
   readonly holderPiecesMax?: number;
   /** Bytes in flight from one holder; one piece is always allowed. Default 64 MiB: 100 Gbit/s x 5 ms. */
   readonly holderBytesMax?: number;
-  /** Work to queue at a holder behind the piece that it sends, in ms. Default 40: covers a busy main thread. */
+  /** Work to queue at a holder behind the piece that it sends, in ms. Default 40: covers a busy main thread, and is several pieces of a fast link. */
   readonly queueMs?: number;
   /**
    * Pieces to have in flight at least, from all holders together. Default 5: more than what a receiver gets served at once, so
