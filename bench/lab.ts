@@ -9,7 +9,7 @@ import path from 'node:path';
 import { formatBytes } from '../src/cli/quantities.ts';
 import { type Curve, drawCompletionChart, type Mark } from './lab/completion-chart.ts';
 import { Laboratory } from './lab/laboratory.ts';
-import { CONGESTION_CONTROL } from './lab/network.ts';
+import { CONGESTION_CONTROL, MTU_BYTES } from './lab/network.ts';
 import { type LabOptions, parseLabOptions, USAGE, UsageError } from './lab/options.ts';
 import { whatIsMissing } from './lab/requirements.ts';
 import { Case, type CaseOptions, type CaseResult } from './lab/scenario.ts';
@@ -53,7 +53,7 @@ async function main(args: readonly string[]): Promise<number> {
 async function measure(options: LabOptions, signal: AbortSignal): Promise<Results> {
   await using lab = await Laboratory.open(options);
   signal.throwIfAborted();
-  console.log(describeLab(options, lab));
+  console.log(describeLab(options));
   const alone: CaseResult[] = [];
   const together: CaseResult[] = [];
   const { hosts, staggerMs, kill } = options;
@@ -85,8 +85,8 @@ async function runCase(lab: Laboratory, caseOptions: CaseOptions, signal: AbortS
   }
 }
 
-function describeLab({ hosts, bitsPerSecond, sizeBytes }: LabOptions, { network }: Laboratory): string {
-  const links = `links of ${bitsPerSecond / 1e6} Mbit/s each way (tbf over ${network.queue}, TCP ${CONGESTION_CONTROL})`;
+function describeLab({ hosts, bitsPerSecond, sizeBytes }: LabOptions): string {
+  const links = `links of ${bitsPerSecond / 1e6} Mbit/s each way (htb, MTU ${MTU_BYTES}, TCP ${CONGESTION_CONTROL})`;
   return `${hosts} receivers and a source, ${formatBytes(sizeBytes)}, ${links}\n`;
 }
 

@@ -1,8 +1,10 @@
 /**
  * Hosts on a switch, on one machine: a network namespace each, tied by a veth pair to a bridge in a namespace of its own.
  *
- * The end in the host's namespace shapes what the host sends, the end at the bridge what it gets: `tbf` with a small
- * burst, and a queue that holds {@link QUEUE_MS} of traffic and drops what comes on top.
+ * The end in the host's namespace shapes what the host sends, the end at the bridge what it gets: `htb` with a small burst
+ * and two queues. A small packet - a request, an answer, an acknowledgement - passes the bytes of pieces, as it does in
+ * `fq_codel`, the queue of most Linux hosts, which not every kernel has. Each queue holds {@link QUEUE_MS} of traffic and
+ * drops what comes on top.
  */
 import { ip, run, tc } from './commands.ts';
 import { namespaceName, SWITCH } from './names.ts';
@@ -13,7 +15,13 @@ import { namespaceName, SWITCH } from './names.ts';
  */
 const LUMP_BYTES = 65_536;
 const BURST_BYTES = 2 * LUMP_BYTES;
-const QUEUE_MS = 25;
+/** Jumbo frames, as machines that move checkpoints have them. */
+export const MTU_BYTES = 9_000;
+const QUEUE_MS = 50;
+/** The IP length below which a packet is small is 512: these bits of it are zero then. */
+const LENGTH_MASK = '0xfe00';
+/** Of the link, that small packets can count on; each class may have all that the other leaves. */
+const SMALL_SHARE = 0.2;
 /**
  * The one that every kernel lets a namespace choose. BBR, the default of some machines, sends each of many slow connections in
  * small packets on a timer: the machine that plays all hosts then spends most of its time on them.
@@ -43,7 +51,6 @@ export function hostAddress(number: number): string {
 
 export class Network {
   readonly #labPid: number;
-  #child = '';
 
   constructor(labPid: number) {
     this.#labPid = labPid;
@@ -51,11 +58,6 @@ export class Network {
 
   namespace(host: string): string {
     return namespaceName(this.#labPid, host);
-  }
-
-  /** Name of the queueing discipline below the shaper. */
-  get queue(): string {
-    return this.#child === '' ? 'bfifo' : this.#child;
   }
 
   async build(hosts: readonly Host[]): Promise<void> {
@@ -71,12 +73,13 @@ export class Network {
       ),
     );
     await ip(
-      hosts.map(({ name }) => `link set ${name} addrgenmode none gso_max_size ${LUMP_BYTES} master br0 up`),
+      hosts.map(
+        ({ name }) => `link set ${name} addrgenmode none mtu ${MTU_BYTES} gso_max_size ${LUMP_BYTES} master br0 up`,
+      ),
       bridge,
     );
-    this.#child = (await hasFairQueue(bridge)) ? 'fq_codel' : '';
     for (const host of hosts) await this.#connect(host);
-    const downlinks = hosts.flatMap(({ name, downlink }) => this.#shape(name, downlink));
+    const downlinks = hosts.flatMap(({ name, downlink }) => shape(name, downlink));
     await tc(downlinks, bridge);
   }
 
@@ -86,20 +89,13 @@ export class Network {
       [
         'link set lo up',
         `addr add ${address}/16 brd + dev eth0`,
-        `link set eth0 addrgenmode none gso_max_size ${LUMP_BYTES} up`,
+        `link set eth0 addrgenmode none mtu ${MTU_BYTES} gso_max_size ${LUMP_BYTES} up`,
       ],
       namespace,
     );
-    await tc(this.#shape('eth0', uplink), namespace);
+    await tc(shape('eth0', uplink), namespace);
     const setting = `net.ipv4.tcp_congestion_control=${CONGESTION_CONTROL}`;
     await run('ip', ['netns', 'exec', namespace, 'sysctl', '-q', '-w', setting]);
-  }
-
-  #shape(device: string, rate: number | undefined): string[] {
-    if (rate === undefined) return [];
-    const shaper = `tbf rate ${Math.round(rate)}bit burst ${BURST_BYTES} latency ${QUEUE_MS}ms`;
-    const child = this.#child === '' ? [] : [`qdisc add dev ${device} parent 1:1 ${this.#child}`];
-    return [`qdisc add dev ${device} root handle 1: ${shaper}`, ...child];
   }
 
   /** Reads the counters of every link, by host. */
@@ -112,12 +108,20 @@ export class Network {
   }
 }
 
-/** Not every kernel has it. */
-async function hasFairQueue(namespace: string): Promise<boolean> {
-  try {
-    await tc(['qdisc add dev br0 root fq_codel', 'qdisc del dev br0 root'], namespace);
-    return true;
-  } catch {
-    return false;
-  }
+function shape(device: string, rate: number | undefined): string[] {
+  if (rate === undefined) return [];
+  const classOf = (id: string, parent: string, share: number, priority: number): string =>
+    `class add dev ${device} parent ${parent} classid ${id} htb rate ${Math.round(share * rate)}bit ceil ${Math.round(rate)}bit ` +
+    `burst ${BURST_BYTES} cburst ${BURST_BYTES} quantum ${LUMP_BYTES} prio ${priority}`;
+  const queueOf = (id: string): string =>
+    `qdisc add dev ${device} parent ${id} bfifo limit ${Math.round(((rate / 8) * QUEUE_MS) / 1000)}`;
+  return [
+    `qdisc add dev ${device} root handle 1: htb default 3`,
+    classOf('1:1', '1:', 1, 0),
+    classOf('1:2', '1:1', SMALL_SHARE, 0),
+    classOf('1:3', '1:1', 1 - SMALL_SHARE, 1),
+    queueOf('1:2'),
+    queueOf('1:3'),
+    `filter add dev ${device} parent 1: protocol ip u32 match u16 0 ${LENGTH_MASK} at 2 flowid 1:2`,
+  ];
 }
