@@ -57,8 +57,10 @@ export interface OutputOptions {
   readonly clock?: Clock;
 }
 
-/** Redraws of the progress line and progress events: 5 a second are smooth enough. */
+/** Redraws of the progress line: 5 a second are smooth enough. */
 const REDRAW_MS = 200;
+/** Progress events, which a program stores or adds up. */
+const PROGRESS_EVENT_MS = 500;
 /** Progress as whole lines goes to a log file, where few are wanted. */
 const PLAIN_PROGRESS_MS = 5_000;
 /** For a terminal that does not know its width, or says 0. */
@@ -93,6 +95,11 @@ export class Output {
 
   get #isPlain(): boolean {
     return !this.#json && this.#stdout.isTTY !== true;
+  }
+
+  get #progressMs(): number {
+    if (this.#json) return PROGRESS_EVENT_MS;
+    return this.#isPlain ? PLAIN_PROGRESS_MS : REDRAW_MS;
   }
 
   /** Says something to a program; people get `text`, if there is one. */
@@ -130,7 +137,7 @@ export class Output {
     if (this.#quiet) return;
     const nowMs = this.#clock.nowMs();
     if (nowMs < this.#nextProgressMs) return;
-    this.#nextProgressMs = nowMs + (this.#isPlain ? PLAIN_PROGRESS_MS : REDRAW_MS);
+    this.#nextProgressMs = nowMs + this.#progressMs;
     if (this.#json) this.#writeEvent({ event: 'progress', ...progress });
     else if (this.#isPlain) this.#stdout.write(`${formatProgress(progress)}\n`);
     else this.#drawLine(formatProgress(progress));

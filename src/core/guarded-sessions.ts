@@ -6,6 +6,9 @@ type Request = Http2SessionManager['request'];
 
 const ignore = (): void => {};
 
+/** Connect's manager sets a timer anew at each sign of life; it need not know of more than these. Pings are seconds apart. */
+const notifyMs = 250;
+
 /**
  * A session manager whose sessions never raise an error that nobody listens to, which would end the process.
  *
@@ -17,6 +20,7 @@ export class GuardedSessions extends Http2SessionManager {
   readonly #guarded = new WeakSet<ClientHttp2Session>();
   #session: ClientHttp2Session | undefined;
   #signsOfLife = 0;
+  #notifiedMs = Number.NEGATIVE_INFINITY;
 
   /** Grows with all that the peer sends, answers to {@link ping} included. */
   get signsOfLife(): number {
@@ -38,6 +42,9 @@ export class GuardedSessions extends Http2SessionManager {
 
   override notifyResponseByteRead(stream: ClientHttp2Stream): void {
     this.#signsOfLife += 1;
+    const nowMs = performance.now();
+    if (nowMs - this.#notifiedMs < notifyMs) return;
+    this.#notifiedMs = nowMs;
     super.notifyResponseByteRead(stream);
   }
 

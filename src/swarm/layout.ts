@@ -35,9 +35,9 @@ const receiversExpected = 64;
 /**
  * What the link could have carried in the time that a piece costs and that pipelining does not hide: a message, a digest, a few
  * system calls on both sides. A verified piece of 2 MiB takes about 1.5 ms of processor time on loopback, both sides together;
- * this is 2 ms of 100 Mbit/s.
+ * this is 1 ms of 100 Mbit/s.
  */
-const pieceCostBytes: number = 24 * KIB;
+const pieceCostBytes: number = 12 * KIB;
 
 export interface PieceSizeChoice {
   readonly totalSize: number;

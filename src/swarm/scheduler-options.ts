@@ -11,7 +11,7 @@ export interface SchedulerOptions {
   /** Work to queue at a holder behind the piece that it sends, in ms. Default 40: covers a busy main thread, and is several pieces of a fast link. */
   readonly queueMs?: number;
   /**
-   * Pieces to have in flight at least, from all holders together. Default 5: more than what a receiver gets served at once, so
+   * Pieces to have in flight at least, from all holders together. Default 6: more than what a receiver gets served at once, so
    * that those who have fallen behind ask as much as the others.
    */
   readonly piecesMin?: number;
@@ -19,7 +19,7 @@ export interface SchedulerOptions {
   readonly sparePieces?: number;
   /**
    * Pieces that a source may be busy with and still take one more of this receiver; one that is busier refuses.
-   * Default 2: its uplink never rests, and no piece waits long. See also `queueMs`.
+   * Default 3: its uplink never rests, few are refused, and no piece waits long. See also `queueMs`.
    */
   readonly busyPieces?: number;
   /** Holders asked for the same piece at the end. Default 2. */
@@ -41,9 +41,9 @@ export const schedulerDefaults: ResolvedSchedulerOptions = {
   holderPiecesMax: 32,
   holderBytesMax: 64 * MIB,
   queueMs: 40,
-  piecesMin: 5,
+  piecesMin: 6,
   sparePieces: 2,
-  busyPieces: 2,
+  busyPieces: 3,
   copiesMax: 2,
   stallMsMin: 2_000,
   stallUnmeasuredMs: 5_000,
