@@ -48,7 +48,7 @@ Errors go to standard error as \`p2pstore: message (CODE)\`, with a hint where t
 | \`serving\` | all is registered or pulled, and served from now on | \`name\`, \`bytes\`, \`objects\`, \`metadata\`, \`segment\` |
 | \`metrics\` | \`--metrics-listen\` listens | \`url\` |
 | \`waiting\` | \`get --wait\` begins to wait | \`name\` |
-| \`progress\` | while pulling, at most 5 times a second | \`name\`, \`bytes\`, \`totalBytes\`, \`seconds\`, \`bytesPerSecond\`, \`sources\` |
+| \`progress\` | while pulling, at most twice a second | \`name\`, \`bytes\`, \`totalBytes\`, \`seconds\`, \`bytesPerSecond\`, \`sources\` |
 | \`complete\` | a pull is whole, verified and in its place | \`name\`, \`bytes\`, \`seconds\`, \`bytesPerSecond\`, \`sources\`, \`objects\`, \`from\` (\`segment\`, \`role\`, \`bytes\` of each source) |
 | \`object\` | \`list\`, one an object | \`name\`, \`bytes\`, \`shards\`, \`sources\` |
 | \`source\` | \`status\`, one a source | \`name\`, \`segment\`, \`role\`, \`state\` (\`serving\`, \`damaged\`, \`unreachable\`), \`bytes\`, \`totalBytes\`, \`bytesPerSecond\` of its pull, \`sentBytesPerSecond\` to others, \`followers\`, \`endpoint\`, \`from\` (\`segment\`, \`role\`, \`bytes\`, \`bytesPerSecond\` of each that it takes from) |

@@ -99,11 +99,11 @@ describe('Output', () => {
     expect(stdout.lines).toEqual(Array.from({ length: 3 }, () => formatProgress(progress)));
   });
 
-  test('progress() writes events with --json', () => {
-    const { output, stdout } = setUp({ json: true, isTTY: true });
-    output.progress(progress);
-    output.progress(progress);
-    expect(stdout.lines.map((line) => JSON.parse(line))).toEqual([{ event: 'progress', ...progress }]);
+  test('progress() writes events with --json, at most two a second', () => {
+    const { output, stdout, time } = setUp({ json: true, isTTY: true });
+    for (time.nowMs = 0; time.nowMs < 1000; time.nowMs += 10) output.progress(progress);
+    const event = { event: 'progress', ...progress };
+    expect(stdout.lines.map((line) => JSON.parse(line))).toEqual([event, event]);
   });
 
   test('quiet silences everything but errors', () => {

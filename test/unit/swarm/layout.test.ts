@@ -8,8 +8,8 @@ describe('choosePieceSizeBytes()', () => {
   test.each([
     [0, 64 * MIB, 256 * KIB],
     [4 * MIB, 64 * MIB, 256 * KIB],
-    [32 * MIB, 64 * MIB, 512 * KIB],
-    [128 * MIB, 64 * MIB, MIB],
+    [32 * MIB, 64 * MIB, 256 * KIB],
+    [128 * MIB, 64 * MIB, 512 * KIB],
     [GIB, 64 * MIB, 2 * MIB],
     [140 * GIB, 64 * MIB, 16 * MIB],
     [1000 * GIB, 64 * MIB, 16 * MIB],
