@@ -5,6 +5,7 @@ export type { Notification, NotificationListener } from './engine/mooncake/notif
 export type { NicPriorityMatrix } from './engine/nic-priority-matrix.ts';
 export type { PathState } from './engine/paths/path-health.ts';
 export type { PathStatus } from './engine/paths/path-status.ts';
+export type { RegisterMemoryOptions } from './engine/registered-ranges.ts';
 export type { Segment } from './engine/segment.ts';
 export type { NetworkCard } from './engine/topology/network-cards.ts';
 export { type RdmaDevice, readTopology, type Topology } from './engine/topology/topology.ts';
@@ -17,7 +18,7 @@ export type {
   TransferPriority,
   TransferRequest,
 } from './engine/transfer.ts';
-export { type RegisterMemoryOptions, TransferEngine, type TransferEngineOptions } from './engine/transfer-engine.ts';
+export { TransferEngine, type TransferEngineOptions } from './engine/transfer-engine.ts';
 export type { TransportName } from './engine/transport/transport.ts';
 export type { TransportChoice } from './engine/transport-route.ts';
 export { allocate, MemoryRegion } from './memory/memory-region.ts';

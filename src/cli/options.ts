@@ -93,7 +93,7 @@ export const OPTIONS: Readonly<Record<OptionKey, OptionSpec>> = {
   pieceSize: {
     flags: '--piece-size <size>',
     summary: 'what is transferred and verified as one, a power of two from 4KiB to the shard size',
-    fallback: 'chosen by size and --receivers',
+    fallback: 'chosen by size, link and --receivers',
   },
   receivers: {
     flags: '--receivers <count>',

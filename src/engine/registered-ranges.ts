@@ -1,4 +1,24 @@
+import type { MemoryRange } from '../memory/memory-range.ts';
 import type { DmabufPart } from '../native/verbs-memory.ts';
+
+export interface RegisterMemoryOptions {
+  /** What peers may do with it. Default `read`. */
+  readonly remoteAccess?: 'none' | 'read' | 'read-write';
+  /** Whether to list it in the segment descriptor before resolving. Default true; the store lists objects elsewhere. */
+  readonly isListed?: boolean;
+  /**
+   * `direct`: heap or anonymous memory, which may be read through a view. Default `guarded`: only system calls may touch it, as the
+   * file behind a mapping may be truncated.
+   */
+  readonly access?: 'direct' | 'guarded';
+  /** Registrations with the same number share one part of the rate limits, as the buffers of one object do. Default: a part of its own. */
+  readonly flow?: number;
+  /**
+   * File and offset under which the driver of a GPU exports the memory, for cards that take it so. RDMA alone reaches such memory; its
+   * address is that of the device. Default: none, then the cards' driver must know the address, as nvidia-peermem does.
+   */
+  readonly dmabuf?: { readonly fd: number; readonly offset: number };
+}
 
 /** One registered buffer as the data port sees it. */
 export interface RegisteredRange {
@@ -6,6 +26,8 @@ export interface RegisteredRange {
   readonly lengthBytes: number;
   readonly isReadable: boolean;
   readonly isWritable: boolean;
+  /** As {@link MemoryRange.access}. Absent: `guarded`. */
+  readonly access?: MemoryRange['access'] | undefined;
   /** Buffers of one number share one part of the rate limits. Absent: a part of its own. */
   readonly flow?: number | undefined;
   /** A key of the NIC priority matrix, or `*`. Absent: `*`. */

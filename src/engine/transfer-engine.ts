@@ -25,10 +25,10 @@ import {
 } from './nic-priority-matrix.ts';
 import { type MetadataOption, openMetadataAccess, openRegistry } from './open-registry.ts';
 import type { PathStatus } from './paths/path-status.ts';
-import { type RegisteredRange, RegisteredRanges } from './registered-ranges.ts';
+import { type RegisteredRange, RegisteredRanges, type RegisterMemoryOptions } from './registered-ranges.ts';
 import type { Segment } from './segment.ts';
 import type { SegmentRegistry } from './segment-registry.ts';
-import { readTopology, topologyForTcp } from './topology/topology.ts';
+import { linkBytesPerSecond, readTopology, topologyForTcp } from './topology/topology.ts';
 import type { Batch, TransferPriority, TransferRequest } from './transfer.ts';
 import { TransferCounts } from './transfer-counts.ts';
 import type { RdmaTransport } from './transport/rdma/rdma-transport.ts';
@@ -81,20 +81,6 @@ export interface TransferEngineOptions {
   readonly logger?: Logger | undefined;
 }
 
-export interface RegisterMemoryOptions {
-  /** What peers may do with it. Default `read`. */
-  readonly remoteAccess?: 'none' | 'read' | 'read-write';
-  /** Whether to list it in the segment descriptor before resolving. Default true; the store lists objects elsewhere. */
-  readonly isListed?: boolean;
-  /** Registrations with the same number share one part of the rate limits, as the buffers of one object do. Default: a part of its own. */
-  readonly flow?: number;
-  /**
-   * File and offset under which the driver of a GPU exports the memory, for cards that take it so. RDMA alone reaches such memory; its
-   * address is that of the device. Default: none, then the cards' driver must know the address, as nvidia-peermem does.
-   */
-  readonly dmabuf?: { readonly fd: number; readonly offset: number };
-}
-
 type MemoryFaultListener = (address: number, lengthBytes: number) => void;
 
 export class TransferEngine implements AsyncDisposable {
@@ -104,6 +90,8 @@ export class TransferEngine implements AsyncDisposable {
   readonly nicPriorityMatrix: NicPriorityMatrix | undefined;
   /** The limit that it was opened with; undefined: none. */
   readonly maxDownloadBytesPerSecond: number | undefined;
+  /** What its links carry to others, as far as the cards tell, or its limit if that is less; undefined when unknown. */
+  readonly uplinkBytesPerSecond: number | undefined;
   readonly #gate = new Gate('transfer engine');
   readonly #transports: EngineTransports;
   readonly #directory: SegmentRegistry;
@@ -123,6 +111,7 @@ export class TransferEngine implements AsyncDisposable {
     readonly host: string;
     readonly matrix: NicPriorityMatrix | undefined;
     readonly maxDownloadBytesPerSecond: number | undefined;
+    readonly uplinkBytesPerSecond: number | undefined;
     readonly transports: EngineTransports;
     readonly directory: SegmentRegistry;
     readonly rpc: RpcServer;
@@ -134,6 +123,7 @@ export class TransferEngine implements AsyncDisposable {
     this.host = parts.host;
     this.nicPriorityMatrix = parts.matrix;
     this.maxDownloadBytesPerSecond = parts.maxDownloadBytesPerSecond;
+    this.uplinkBytesPerSecond = parts.uplinkBytesPerSecond;
     this.#transports = parts.transports;
     this.#directory = parts.directory;
     this.#rpc = parts.rpc;
@@ -173,14 +163,10 @@ export class TransferEngine implements AsyncDisposable {
       });
       cleanups.push(() => rpc.close());
       const segmentName = options.metadata === HANDSHAKE_URI ? segmentNameOf(host, rpc.port) : options.segmentName;
-      const transports = await EngineTransports.open({
-        transports: options.transports,
-        segmentName,
-        matrix,
-        tcp: tcpOptionsOf(options, host, (address, lengthBytes) => {
-          for (const listener of faultListeners) listener(address, lengthBytes);
-        }),
+      const tcp = tcpOptionsOf(options, host, (address, lengthBytes) => {
+        for (const listener of faultListeners) listener(address, lengthBytes);
       });
+      const transports = await EngineTransports.open({ transports: options.transports, segmentName, matrix, tcp });
       cleanups.push(() => transports.close());
       rdma = transports.rdma;
       const listing = {
@@ -194,9 +180,12 @@ export class TransferEngine implements AsyncDisposable {
       const registry = await openRegistry(access, listing, { clusterId: options.metadataClusterId, logger });
       directory = registry;
       cleanups.push(() => registry.close());
-      const { maxDownloadBytesPerSecond } = options;
+      const rates = {
+        maxDownloadBytesPerSecond: options.maxDownloadBytesPerSecond,
+        uplinkBytesPerSecond: linkBytesPerSecond(tcp.topology, options.maxUploadBytesPerSecond),
+      };
       const opened = { rpc, inbox, transports, directory, faultListeners, closeOwned };
-      return new TransferEngine({ segmentName, host, matrix, maxDownloadBytesPerSecond, ...opened });
+      return new TransferEngine({ segmentName, host, matrix, ...rates, ...opened });
     } catch (error) {
       await closeOwned();
       throw error;
@@ -250,12 +239,13 @@ export class TransferEngine implements AsyncDisposable {
           { address: BigInt(start), lengthBytes },
         );
       }
-      const { remoteAccess = 'read', isListed = true, flow, dmabuf } = options;
+      const { remoteAccess = 'read', isListed = true, access, flow, dmabuf } = options;
       const range = {
         address: start,
         lengthBytes,
         isReadable: remoteAccess !== 'none',
         isWritable: remoteAccess === 'read-write',
+        access,
         flow,
         location,
         dmabuf,

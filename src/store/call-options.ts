@@ -14,7 +14,7 @@ export interface RegisterOptions extends StoreCallOptions {
   readonly force?: boolean | undefined;
   /** Bytes that are transferred and verified as one, a power of two from 4 KiB to `maxShardSize`. Default: see `receivers`. */
   readonly pieceSize?: number | undefined;
-  /** How many stores will pull at the same time; the more, the smaller the pieces. Default 64. */
+  /** How many stores will pull at the same time; the more, the smaller the pieces. The faster the link, the larger. Default 64. */
   readonly receivers?: number | undefined;
   /** By what receivers verify every piece. `none` saves computing digests, and finds no flipped bit. Default `xxh64`. */
   readonly verify?: 'xxh64' | 'blake3' | 'none' | undefined;

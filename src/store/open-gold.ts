@@ -13,9 +13,10 @@ export interface GoldRequest {
   readonly memory: ResolvedMemory;
   readonly maxShardSizeBytes: number;
   readonly location: string;
-  /** Undefined: chosen by the object's size and its receivers. */
+  /** Undefined: chosen by the object's size, its receivers and the link. */
   readonly pieceSizeBytes?: number | undefined;
   readonly receivers?: number | undefined;
+  readonly uplinkBytesPerSecond?: number | undefined;
   readonly algorithm: 'xxh64' | 'blake3' | 'none';
   readonly force: boolean;
   readonly signal: AbortSignal;
@@ -26,10 +27,8 @@ export interface GoldRequest {
 }
 
 /** @throws P2P_INVALID_ARGUMENT The shard size cuts the object into more pieces than peers accept. */
-export function planObject(
-  request: Pick<GoldRequest, 'memory' | 'maxShardSizeBytes' | 'algorithm' | 'folder' | 'pieceSizeBytes' | 'receivers'>,
-): ObjectRecord {
-  const { memory, maxShardSizeBytes, algorithm, folder } = request;
+export function planObject(request: GoldRequest): ObjectRecord {
+  const { memory, maxShardSizeBytes, algorithm, folder, receivers, uplinkBytesPerSecond } = request;
   const object: ObjectRecord = {
     version: 1,
     generation: randomBytes(16).toString('hex'),
@@ -40,7 +39,8 @@ export function planObject(
       choosePieceSizeBytes({
         totalSize: memory.totalBytes,
         maxShardSize: maxShardSizeBytes,
-        receivers: request.receivers,
+        receivers,
+        uplinkBytesPerSecond,
       }),
     digest: { algorithm },
     ...(folder && { folder }),

@@ -369,7 +369,8 @@ export class P2PStore implements AsyncDisposable {
       return await this.#reserved(name, 'gold', async () => {
         const opened = await openMemory(signal);
         const { pieceSize: pieceSizeBytes, receivers } = options;
-        const cut = { maxShardSizeBytes: maxShardSize, pieceSizeBytes, receivers };
+        const { uplinkBytesPerSecond } = this.#parts.engine;
+        const cut = { maxShardSizeBytes: maxShardSize, pieceSizeBytes, receivers, uplinkBytesPerSecond };
         const settings = { ...cut, algorithm: verify, location, force, signal };
         const local = await this.#openGold({ name, ...opened, ...settings });
         return [local, opened];

@@ -33,30 +33,39 @@ const pieceSizeBytesMax: number = 16 * MIB;
 /** Receivers that an object is cut for when nobody says how many there will be. */
 const receiversExpected = 64;
 /**
- * What the link could have carried in the time that a piece costs and that pipelining does not hide: a message, a digest, a few
- * system calls on both sides. A verified piece of 2 MiB takes about 1.5 ms of processor time on loopback, both sides together;
- * this is 1 ms of 100 Mbit/s.
+ * Processor time of a verified piece, its bytes aside, both sides together: messages, system calls, a digest. Measured over
+ * loopback, as the difference between pieces of 1 MiB and of 16 MiB.
  */
-const pieceCostBytes: number = 12 * KIB;
+const pieceSeconds = 0.4e-3;
+/** What a piece costs at least, in bytes: 1 ms of 100 Mbit/s. Also where nobody knows the speed of the link. */
+const pieceCostBytesMin: number = 12 * KIB;
 
 export interface PieceSizeChoice {
   readonly totalSize: number;
   readonly maxShardSize: number;
   /** How many stores are expected to pull the object at the same time. Default 64. */
   readonly receivers?: number | undefined;
+  /** What the source can send. Undefined: nobody knows. */
+  readonly uplinkBytesPerSecond?: number | undefined;
 }
 
 /**
  * Chooses the piece size of an object.
  *
  * N receivers need at least `M + log2 N` piece times for M pieces, so more pieces mean less time lost to the start and the
- * end; each piece also costs some time of its own, c bytes worth, which speaks for fewer. The sum is least for
- * `M = sqrt(size * log2 N / c)`. Above 16 MiB nothing gets cheaper, and a piece fetched again costs more.
+ * end; each piece also costs some time of its own, in which the link could have carried c bytes, which speaks for fewer. The
+ * sum is least for `M = sqrt(size * log2 N / c)`. Above 16 MiB nothing gets cheaper, and a piece fetched again costs more.
  *
  * @returns A power of two in [256 KiB, 16 MiB], but never above `maxShardSize`.
  */
-export function choosePieceSizeBytes({ totalSize, maxShardSize, receivers }: PieceSizeChoice): number {
-  const doublings = Math.log2(Math.max(receivers ?? receiversExpected, 2));
+export function choosePieceSizeBytes({
+  totalSize,
+  maxShardSize,
+  receivers = receiversExpected,
+  uplinkBytesPerSecond = 0,
+}: PieceSizeChoice): number {
+  const doublings = Math.log2(Math.max(receivers, 2));
+  const pieceCostBytes = Math.max(pieceCostBytesMin, pieceSeconds * uplinkBytesPerSecond);
   const pieces = Math.sqrt((totalSize * doublings) / pieceCostBytes);
   const wanted = 2 ** Math.round(Math.log2(Math.max(totalSize / Math.max(pieces, 1), 1)));
   return Math.min(Math.max(wanted, pieceSizeBytesMin), pieceSizeBytesMax, maxShardSize);

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll } from 'vitest';
 import { MIB } from '../../src/core/units.ts';
-import type { RegisterMemoryOptions, TransferEngine } from '../../src/engine/transfer-engine.ts';
+import type { RegisterMemoryOptions } from '../../src/engine/registered-ranges.ts';
+import type { TransferEngine } from '../../src/engine/transfer-engine.ts';
 import { allocateBytes, fillPattern, type TestMemory } from '../support/patterned-memory.ts';
 
 /** What the suite needs of a data path: engines that reach each other over it, and nothing else. */

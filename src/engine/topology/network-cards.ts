@@ -18,7 +18,7 @@ export interface NetworkCard {
   readonly name: string;
   /** Without link-local ones, which mean nothing on another link. */
   readonly addresses: readonly CardAddress[];
-  /** As the driver says, in Mbit/s; undefined when it does not know. */
+  /** As the driver says, in Mbit/s; undefined when it does not know, or when there is no hardware below: `veth` always says 10,000. */
   readonly speedMbps: number | undefined;
   /** Undefined on machines of one node, and for virtual cards. */
   readonly numaNode: number | undefined;
@@ -74,7 +74,7 @@ function readCard(name: string, entries: readonly os.NetworkInterfaceInfo[], sys
   return {
     name,
     addresses,
-    speedMbps: positive(readText(folder, 'speed')),
+    speedMbps: isHardware(folder) ? positive(readText(folder, 'speed')) : undefined,
     numaNode: atLeast0(readText(folder, 'device/numa_node')),
     unusedBecause: entries.some(({ internal }) => internal) ? 'loopback' : whyUnused(folder, addresses),
   };
@@ -94,12 +94,16 @@ function isLinkLocal(address: string): boolean {
 function whyUnused(folder: string, addresses: readonly CardAddress[]): string | undefined {
   const type = readText(folder, 'type');
   if (type !== undefined && !CARD_TYPES.includes(type)) return 'a tunnel';
-  const ports = namesIn(path.join(folder, 'brif'));
-  const isHardware = (port: string): boolean => namesIn(path.join(path.dirname(folder), port, 'device')).length > 0;
-  if (namesIn(path.join(folder, 'bridge')).length > 0 && !ports.some(isHardware))
-    return 'a bridge of virtual interfaces';
+  if (namesIn(path.join(folder, 'bridge')).length > 0 && !isHardware(folder)) return 'a bridge of virtual interfaces';
   if (addresses.length === 0) return 'no address beyond its link';
   return undefined;
+}
+
+/** Whether the interface is a device, or one lies below it, as below a bond, a VLAN or a bridge. */
+function isHardware(folder: string): boolean {
+  if (namesIn(path.join(folder, 'device')).length > 0) return true;
+  const lower = namesIn(folder).flatMap((name) => /^lower_(.+)$/.exec(name)?.[1] ?? []);
+  return lower.some((name) => isHardware(path.join(path.dirname(folder), name)));
 }
 
 function positive(text: string | undefined): number | undefined {

@@ -73,6 +73,30 @@ export function topologyForTcp(topology: Topology): Topology {
   return { ...topology, matrix: makeMatrix(usableCards(cards), numaNodes()), isGiven: false };
 }
 
+/** The cards that the matrix names for any memory. */
+export function namedCards({ cards, matrix }: Topology): NetworkCard[] {
+  const named = Object.values(matrix).flat(2);
+  return cards.filter((card) => named.includes(card.name));
+}
+
+/**
+ * What the cards in use carry each way, together.
+ *
+ * @param topology - Undefined: peers are on this machine only.
+ * @param limit - Bytes a second that are not to be exceeded; undefined: there is no limit.
+ * @returns Bytes a second; undefined when a card does not tell its speed and there is no limit.
+ */
+export function linkBytesPerSecond(topology: Topology | undefined, limit?: number): number | undefined {
+  const speed = topology === undefined ? LOOPBACK_BYTES_PER_SECOND : speedOf(namedCards(topology));
+  return speed === undefined || limit === undefined ? (limit ?? speed) : Math.min(speed, limit);
+}
+
+function speedOf(cards: readonly NetworkCard[]): number | undefined {
+  const speeds = cards.flatMap(({ speedMbps }) => speedMbps ?? []);
+  if (speeds.length === 0 || speeds.length < cards.length) return undefined;
+  return speeds.reduce((sum, mbps) => sum + mbps, 0) * BYTES_PER_MEGABIT;
+}
+
 /** The cards for memory at a location. `*` without a row of its own means all that any row names. */
 export function cardsFor({ cards, matrix }: Topology, location: string): RankedCards {
   const [preferred, other] = rowOf(matrix, location);
@@ -89,6 +113,10 @@ export function rowOf(matrix: NicPriorityMatrix, location: string): NicPriorityM
   const named = (rank: 0 | 1): string[] => [...new Set(rows.flatMap((lists) => lists[rank]))];
   return [named(0), named(1)];
 }
+
+const BYTES_PER_MEGABIT = 125_000;
+/** About what one connection over loopback carries. */
+const LOOPBACK_BYTES_PER_SECOND = 2.5e9;
 
 type NamedCard = Pick<NetworkCard, 'name' | 'numaNode'>;
 

@@ -25,6 +25,15 @@ describe('choosePieceSizeBytes()', () => {
     expect(few).toBeGreaterThan(many ?? 0);
   });
 
+  test.each([
+    [undefined, 2 * MIB],
+    [12.5e6, 2 * MIB],
+    [1.25e9, 8 * MIB],
+    [12.5e9, 16 * MIB],
+  ])('cuts 1 GiB for a link of %d bytes a second into pieces of %d', (uplinkBytesPerSecond, expected) => {
+    expect(choosePieceSizeBytes({ totalSize: GIB, maxShardSize: 64 * MIB, uplinkBytesPerSecond })).toBe(expected);
+  });
+
   test('is a power of two that no shard is smaller than', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 2 ** 45 }), fc.integer({ min: 0, max: 32 }), (totalSize, exponent) => {

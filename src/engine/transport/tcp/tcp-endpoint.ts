@@ -11,7 +11,7 @@ import { ANY_LOCATION, type NicPriorityMatrix } from '../../nic-priority-matrix.
 import { isInNetworkOf, type RemoteCard } from '../../paths/path-pairs.ts';
 import type { Segment } from '../../segment.ts';
 import type { NetworkCard } from '../../topology/network-cards.ts';
-import { rowOf, type Topology } from '../../topology/topology.ts';
+import { namedCards, rowOf, type Topology } from '../../topology/topology.ts';
 
 export const IDENTITY_BYTES = 16;
 const CARDS_MAX = 16;
@@ -73,11 +73,6 @@ export async function publishEndpoint(
   const addresses = new Set(cards.flatMap((card) => card.addresses.map(({ address }) => address)));
   const isOurs = topology.isGiven || (await resolve(host)).some((address) => addresses.has(address));
   return isOurs ? describeEndpoint(cards, port, identity, topology.isGiven ? topology.matrix : undefined) : undefined;
-}
-
-function namedCards({ cards, matrix }: Topology): NetworkCard[] {
-  const named = Object.values(matrix).flat(2);
-  return cards.filter((card) => named.includes(card.name));
 }
 
 async function resolve(host: string): Promise<string[]> {

@@ -39,7 +39,10 @@ describe('discoverCards', () => {
     await put('docker0/brif/veth1/state', '3');
     await put('br0/type', '1');
     await put('br0/bridge/bridge_id', '8000');
-    await put('br0/brif/eth0/state', '3');
+    await put('br0/lower_eth0/type', '1');
+    await put('br0/speed', '25000');
+    await put('veth0/type', '1');
+    await put('veth0/speed', '10000');
     await put('wg0/type', '65534');
     await put('ib0/type', '32');
   });
@@ -65,6 +68,11 @@ describe('discoverCards', () => {
     });
     expect(second).toMatchObject({ name: 'eth1', speedMbps: undefined, numaNode: undefined, unusedBecause: undefined });
     expect(third).toMatchObject({ name: 'gone0', speedMbps: undefined, unusedBecause: undefined });
+  });
+
+  test('believes a speed only where there is hardware, be it below', () => {
+    const interfaces = { veth0: [entry('10.0.3.1/24')], br0: [entry('10.0.0.1/24')] };
+    expect(discoverCards({ interfaces, sysfs }).map(({ speedMbps }) => speedMbps)).toEqual([undefined, 25_000]);
   });
 
   test('leaves out loopback, tunnels, bridges of containers, and cards with nothing but a link', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { NetworkCard } from '../../../../src/engine/topology/network-cards.ts';
-import { cardsFor, readTopology, rowOf } from '../../../../src/engine/topology/topology.ts';
+import { cardsFor, linkBytesPerSecond, readTopology, rowOf } from '../../../../src/engine/topology/topology.ts';
 
 function card(name: string, numaNode?: number, unusedBecause?: string): NetworkCard {
   return { name, addresses: [], speedMbps: undefined, numaNode, unusedBecause };
@@ -31,6 +31,30 @@ describe('readTopology', () => {
   test('a given matrix may name cards that are not used by themselves', () => {
     const topology = readTopology({ '*': [['lo'], []] });
     expect(cardsFor(topology, '*').preferred.map(({ name }) => name)).toEqual(['lo']);
+  });
+});
+
+describe('linkBytesPerSecond', () => {
+  const fast = { ...card('a'), speedMbps: 100_000 };
+  const slow = { ...card('b'), speedMbps: 1_000 };
+
+  test('is the sum of the cards in use, of those that a matrix names, or that of loopback', () => {
+    expect(linkBytesPerSecond(readTopology(undefined, { cards: [fast, slow] }))).toBe(12.625e9);
+    const given = { cards: [fast, slow], devices: [], matrix: { '*': [['b'], []] }, isGiven: true } as const;
+    expect(linkBytesPerSecond(given)).toBe(125e6);
+    expect(linkBytesPerSecond(undefined)).toBeGreaterThan(1e9);
+  });
+
+  test('is a limit that is less, or all that is known', () => {
+    const topology = readTopology(undefined, { cards: [slow] });
+    expect(linkBytesPerSecond(topology, 1e6)).toBe(1e6);
+    expect(linkBytesPerSecond(topology, 1e12)).toBe(125e6);
+    expect(linkBytesPerSecond(readTopology(undefined, { cards: [card('c')] }), 1e6)).toBe(1e6);
+  });
+
+  test('is not known when a card does not tell its speed, or there is none', () => {
+    expect(linkBytesPerSecond(readTopology(undefined, { cards: [fast, card('c')] }))).toBeUndefined();
+    expect(linkBytesPerSecond(readTopology(undefined, { cards: [] }))).toBeUndefined();
   });
 });
 
