@@ -6,7 +6,7 @@ import type { RequestSink, TransportName, TransportRequest } from './transport/t
 
 /** What a task tells its batch. */
 interface TaskOwner {
-  onPartSettled(part: TaskPart, error: P2PStoreError | 'canceled' | undefined): void;
+  onPartSettled(part: TaskPart, error: P2PStoreError | 'canceled' | undefined, digest?: Uint8Array): void;
 }
 
 class TransferTask implements Task {
@@ -14,6 +14,7 @@ class TransferTask implements Task {
   status: TaskStatus = 'WAITING';
   transferredBytes = 0;
   error: P2PStoreError | undefined;
+  digest: Uint8Array | undefined;
   /** Of its local ranges, not settled yet. */
   unsettledParts = 0;
   isCanceled = false;
@@ -31,19 +32,21 @@ class TaskPart implements TransportRequest {
   readonly remoteAddress: number;
   readonly lengthBytes: number;
   readonly refuseWhen: RefuseWhen | undefined;
+  readonly digestAlgorithm: 'xxh64' | undefined;
   readonly priority: TransferPriority;
   carrier: TransportName | undefined;
   readonly #task: TransferTask;
   readonly #owner: TaskOwner;
 
   constructor(task: TransferTask, owner: TaskOwner, priority: TransferPriority, local: PlacedRange) {
-    const { opcode, segment, refuseWhen } = task.request;
+    const { opcode, segment, refuseWhen, digestAlgorithm } = task.request;
     this.opcode = opcode;
     this.segment = segment;
     this.localAddress = local.localAddress;
     this.remoteAddress = local.remoteAddress;
     this.lengthBytes = local.lengthBytes;
     this.refuseWhen = refuseWhen;
+    this.digestAlgorithm = digestAlgorithm;
     this.priority = priority;
     this.carrier = undefined;
     this.#task = task;
@@ -58,8 +61,8 @@ class TaskPart implements TransportRequest {
     this.#task.transferredBytes += bytes;
   }
 
-  onSettled(error: P2PStoreError | 'canceled' | undefined): void {
-    this.#owner.onPartSettled(this, error);
+  onSettled(error: P2PStoreError | 'canceled' | undefined, digest?: Uint8Array): void {
+    this.#owner.onPartSettled(this, error, digest);
   }
 }
 
@@ -152,7 +155,7 @@ export class TransferBatch implements Batch, TaskOwner {
     }
   }
 
-  onPartSettled(part: TaskPart, error: P2PStoreError | 'canceled' | undefined): void {
+  onPartSettled(part: TaskPart, error: P2PStoreError | 'canceled' | undefined, digest?: Uint8Array): void {
     const { task, carrier, opcode, lengthBytes } = part;
     this.#inflight.delete(part);
     if (error === undefined && carrier !== undefined && this.#counts !== undefined) {
@@ -161,6 +164,7 @@ export class TransferBatch implements Batch, TaskOwner {
     task.unsettledParts -= 1;
     if (error === 'canceled') task.isCanceled = true;
     else task.error ??= error;
+    task.digest = digest;
     if (task.unsettledParts > 0) return;
     if (task.error !== undefined) this.#settle(task, 'FAILED', task.error);
     else this.#settle(task, task.isCanceled ? 'CANCELED' : 'COMPLETED');

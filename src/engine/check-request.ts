@@ -31,9 +31,11 @@ function checkScatter({
   localAddress,
   lengthBytes,
   refuseWhen,
+  digestAlgorithm,
 }: TransferRequest): P2PStoreError | undefined {
   if (localAddress !== undefined) return invalidRequest('localRanges', 'it has a localAddress too');
   if (refuseWhen !== undefined) return invalidRequest('refuseWhen', 'what is scattered cannot be refused as a whole');
+  if (digestAlgorithm !== undefined) return invalidRequest('digestAlgorithm', 'what is scattered is not digested');
   if (localRanges.length > MAX_LOCAL_RANGES) {
     return invalidRequest('localRanges', `there are ${localRanges.length}, at most ${MAX_LOCAL_RANGES} are allowed`);
   }

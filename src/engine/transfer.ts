@@ -46,6 +46,11 @@ export interface TransferRequest {
    * do not know this never refuse. Not together with `localRanges`. Default: it must not.
    */
   readonly refuseWhen?: RefuseWhen | undefined;
+  /**
+   * Of a READ: digests its bytes as they come, while they are in the processor's cache, which is cheaper than to read them again.
+   * See {@link Task.digest}. Not together with `localRanges`.
+   */
+  readonly digestAlgorithm?: 'xxh64' | undefined;
 }
 
 export interface Task {
@@ -55,6 +60,11 @@ export interface Task {
   readonly transferredBytes: number;
   /** Why the status is INVALID, TIMEOUT or FAILED. */
   readonly error: P2PStoreError | undefined;
+  /**
+   * Once COMPLETED, of the bytes as they came, when the request asked for it and its bytes came in order: over TCP, in one slice.
+   * Else undefined, and the memory itself is to be digested. 8 bytes, big-endian.
+   */
+  readonly digest: Uint8Array | undefined;
 }
 
 export interface Batch {

@@ -124,16 +124,21 @@ export class TransportRouter implements RequestSink {
         journey.request.onProgress(movedBytes - journey.toldBytes);
         journey.toldBytes = movedBytes;
       },
-      onSettled: (error) => this.#onLegSettled(journey, transport, error),
+      onSettled: (error, digest) => this.#onLegSettled(journey, transport, error, digest),
     };
   }
 
-  #onLegSettled(journey: Journey, transport: Transport, error: P2PStoreError | 'canceled' | undefined): void {
+  #onLegSettled(
+    journey: Journey,
+    transport: Transport,
+    error: P2PStoreError | 'canceled' | undefined,
+    digest: Uint8Array | undefined,
+  ): void {
     const { route, tried, faults } = journey;
     journey.leg = undefined;
     if (error === undefined) route.onDone(transport);
     if (error instanceof P2PStoreError && isWayLost(error)) route.onLost(transport, error.message);
-    if (error === undefined || error === 'canceled' || !isWorthAnotherWay(error)) this.#settle(journey, error);
+    if (error === undefined || error === 'canceled' || !isWorthAnotherWay(error)) this.#settle(journey, error, digest);
     else if (journey.isCanceled) this.#settle(journey, 'canceled');
     else {
       tried.add(transport);
@@ -152,9 +157,9 @@ export class TransportRouter implements RequestSink {
     legs.submit();
   }
 
-  #settle(journey: Journey, error: P2PStoreError | 'canceled' | undefined): void {
+  #settle(journey: Journey, error: P2PStoreError | 'canceled' | undefined, digest?: Uint8Array): void {
     this.#journeys.delete(journey.request);
-    journey.request.onSettled(error instanceof P2PStoreError ? withFaults(error, journey.faults) : error);
+    journey.request.onSettled(error instanceof P2PStoreError ? withFaults(error, journey.faults) : error, digest);
   }
 
   #unreachable({ route }: Journey): P2PStoreError {

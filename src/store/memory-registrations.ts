@@ -68,7 +68,7 @@ export class MemoryRegistrations {
   }
 
   async #acquireOne(
-    { address, lengthBytes }: MemoryRange,
+    { address, lengthBytes, access }: MemoryRange,
     flow: number,
     options: AcquireOptions,
   ): Promise<[number, Entry]> {
@@ -80,8 +80,8 @@ export class MemoryRegistrations {
     }
     const { location, isExclusive } = options;
     // Source records list the memory; the descriptor of the segment would be written anew for each of its buffers.
-    const rights = { remoteAccess: 'read', isListed: false, flow } as const;
-    const registered = this.#engine.registerLocalMemory(address, lengthBytes, location, rights);
+    const settings = { remoteAccess: 'read', isListed: false, access, flow } as const;
+    const registered = this.#engine.registerLocalMemory(address, lengthBytes, location, settings);
     const entry: Entry = { lengthBytes, users: 1, isExclusive, registered, unregistered: undefined };
     this.#entries.set(address, entry);
     try {

@@ -211,14 +211,18 @@ export class DownloadSession implements RunningDownload {
       this.#settle(flight, new Error('the source has left'));
       return;
     }
+    const { layout } = this.#object;
     const refresh = this.#stale.delete(source.segment);
     const segment = this.#input.engine.openSegment(source.segment, { refresh });
     const target = {
-      offset: flight.piece * this.#object.layout.pieceSizeBytes,
+      offset: flight.piece * layout.pieceSizeBytes,
       lengthBytes: this.#pieceBytes(flight.piece),
     };
     const extents = mapPiece(target, this.#memoryOf(source), this.#object.memory);
-    const fetch = new PieceFetch(this.#input.engine, segment, extents, flight.refuseWhen);
+    const fetch = new PieceFetch(this.#input.engine, segment, extents, {
+      refuseWhen: flight.refuseWhen,
+      digestAlgorithm: this.#isVerifying && layout.digestAlgorithm === 'xxh64' ? 'xxh64' : undefined,
+    });
     this.#fetches.set(flight, fetch);
     this.#report.ask(source.segment, source.role);
     fetch.done.then(
@@ -229,12 +233,13 @@ export class DownloadSession implements RunningDownload {
 
   /** A request has ended, one way or the other, and writes no more. */
   #settle(flight: Flight, error?: unknown): void {
-    this.#report.receive(flight.holderId, this.#fetches.get(flight)?.transferredBytes ?? 0);
+    const fetch = this.#fetches.get(flight);
+    this.#report.receive(flight.holderId, fetch?.transferredBytes ?? 0);
     this.#fetches.delete(flight);
     const nowMs = this.#clock.nowMs();
     const isStalled = this.#stalled.delete(flight);
     if (error === undefined) {
-      this.#follow(flight, this.#scheduler.onArrived(flight, nowMs));
+      this.#follow(flight, this.#scheduler.onArrived(flight, nowMs), fetch?.digest);
     } else {
       const why = isStalled ? 'stalled' : flight.isCanceled ? 'canceled' : (refusalOf(error) ?? 'failed');
       if (why === 'failed') this.#noteFailure(flight, error);
@@ -243,11 +248,14 @@ export class DownloadSession implements RunningDownload {
     this.#pump();
   }
 
-  #follow(flight: Flight, { cancel, ready, shouldGiveUp }: FlightOutcome): void {
+  /** @param digest - Of the piece as it came with this flight. */
+  #follow(flight: Flight, { cancel, ready, shouldGiveUp }: FlightOutcome, digest?: Uint8Array): void {
     this.#cancel(cancel, 'another source was faster');
     if (shouldGiveUp) this.#giveUp(flight.holderId);
     if (ready === undefined || this.#isEnding) return;
-    const arrived = { piece: ready.piece, writers: ready.holders };
+    // Another writer may have been there later: then the memory itself is to be digested.
+    const isOnlyWriter = ready.holders.length === 1;
+    const arrived = { piece: ready.piece, writers: ready.holders, digest: isOnlyWriter ? digest : undefined };
     if (this.#isVerifying) this.#verifier.verify(arrived);
     else this.#onVerified(arrived);
   }

@@ -1,5 +1,5 @@
 import type { Segment } from '../engine/segment.ts';
-import type { Batch, RefuseWhen, TransferRequest } from '../engine/transfer.ts';
+import type { Batch, TransferRequest } from '../engine/transfer.ts';
 import type { Extent } from './range-index.ts';
 
 /** The part of the transfer engine that a download uses. */
@@ -7,6 +7,9 @@ export interface PieceEngine {
   openSegment(name: string, options?: { readonly refresh?: boolean; readonly signal?: AbortSignal }): Promise<Segment>;
   submitTransfer(requests: readonly TransferRequest[], options?: { readonly signal?: AbortSignal }): Batch;
 }
+
+/** What is asked of a piece besides its bytes. */
+export type PieceWishes = Pick<TransferRequest, 'refuseWhen' | 'digestAlgorithm'>;
 
 /** One piece on its way from one source, straight into the target memory. */
 export class PieceFetch {
@@ -21,14 +24,14 @@ export class PieceFetch {
   /** Ends the wait for the segment; a fetch that has none yet has nothing to make quiet. */
   #stopWaiting: () => void = () => {};
 
-  /** @param refuseWhen - Not told to the source when the piece lies in several ranges: parts of it would be refused. */
-  constructor(
-    engine: PieceEngine,
-    segment: Promise<Segment>,
-    extents: readonly Extent[],
-    refuseWhen: RefuseWhen | undefined,
-  ) {
-    this.done = this.#run(engine, segment, extents, extents.length === 1 ? refuseWhen : undefined);
+  /** @param wishes - Not told to the source when the piece lies in several ranges: they are about all of it. */
+  constructor(engine: PieceEngine, segment: Promise<Segment>, extents: readonly Extent[], wishes: PieceWishes) {
+    this.done = this.#run(engine, segment, extents, extents.length === 1 ? wishes : {});
+  }
+
+  /** Of the piece as it came, once done; undefined when nobody digested it on the way. */
+  get digest(): Uint8Array | undefined {
+    return this.#batch?.tasks.length === 1 ? this.#batch.tasks[0]?.digest : undefined;
   }
 
   /** Bytes that have arrived so far, as far as the engine tells. */
@@ -48,7 +51,7 @@ export class PieceFetch {
     engine: PieceEngine,
     opening: Promise<Segment>,
     extents: readonly Extent[],
-    refuseWhen: RefuseWhen | undefined,
+    wishes: PieceWishes,
   ): Promise<void> {
     const canceled = new Promise<undefined>((resolve) => {
       this.#stopWaiting = () => resolve(undefined);
@@ -65,7 +68,7 @@ export class PieceFetch {
         localAddress,
         remoteAddress,
         lengthBytes,
-        refuseWhen,
+        ...wishes,
       })),
     );
     await this.#batch.done;

@@ -5,6 +5,8 @@ import type { SharedObject } from './shared-object.ts';
 export interface ArrivedPiece {
   readonly piece: number;
   readonly writers: readonly string[];
+  /** Of the memory, when somebody has digested it already; set only with a single writer. */
+  readonly digest?: Uint8Array | undefined;
 }
 
 export interface PieceVerifierEvents {
@@ -69,7 +71,8 @@ export class PieceVerifier {
     const algorithm = this.#object.layout.digestAlgorithm;
     if (algorithm === 'none') return;
     try {
-      const seen = await this.#digester.digest(algorithm, this.#object.rangesOf(arrived.piece), { signal });
+      const ranges = this.#object.rangesOf(arrived.piece);
+      const seen = arrived.digest ?? (await this.#digester.digest(algorithm, ranges, { signal }));
       if (signal.aborted) return;
       if (Buffer.compare(seen, expected) === 0) this.#events.onVerified(arrived);
       else this.#events.onMismatch(arrived, seen);

@@ -86,7 +86,6 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/swarm/pending-changes.ts': 'test/unit/swarm/follow-feed.test.ts',
   'src/swarm/piece-fetch.ts': 'test/integration/swarm/download-object.test.ts',
   'src/swarm/piece-picker.ts': 'test/unit/swarm/scheduler.test.ts',
-  'src/swarm/piece-verifier.ts': 'test/integration/swarm/download-object.test.ts',
   'src/swarm/random.ts': 'test/unit/swarm/scheduler.test.ts',
   'src/swarm/rarity.ts': 'test/unit/swarm/scheduler.test.ts',
   'src/swarm/rechecker.ts': 'test/unit/swarm/peer-service.test.ts',

@@ -20,6 +20,8 @@ export interface TransportRequest {
   readonly lengthBytes: number;
   /** Of a READ; one that is cut, that a peer of version 1 serves, or that needs no help of the peer is never refused. */
   readonly refuseWhen?: RefuseWhen | undefined;
+  /** Of a READ: whoever reads its bytes from a stream digests them as they come. Others need not. */
+  readonly digestAlgorithm?: 'xxh64' | undefined;
   /** Absent: `normal`. */
   readonly priority?: TransferPriority | undefined;
   /** Who moves it, or moved it last; kept by the router, for the counts. */
@@ -31,8 +33,9 @@ export interface TransportRequest {
    *
    * @param error - Undefined on success; `canceled` after {@link Transport.cancel}. See {@link isWayLost} for what the
    * code of an error makes others do.
+   * @param digest - Of the bytes as they came, if that was asked and is known.
    */
-  onSettled(error: P2PStoreError | 'canceled' | undefined): void;
+  onSettled(error: P2PStoreError | 'canceled' | undefined, digest?: Uint8Array): void;
 }
 
 /** Whether a transport leads to a segment, and why; the reason is for people. */

@@ -54,6 +54,7 @@ describe('checkRequest', () => {
       },
     ],
     ['localRanges', { localRanges: Array.from({ length: 65_537 }, () => ({ address: 1000, lengthBytes: 0 })) }],
+    ['digestAlgorithm', { localRanges: [{ address: 1000, lengthBytes: 10 }], digestAlgorithm: 'xxh64' }],
     [
       'refuseWhen',
       { localRanges: [{ address: 1000, lengthBytes: 10 }], refuseWhen: { queuedBytes: 1, sentWithinMs: 0 } },

@@ -45,7 +45,7 @@ export interface ClientContext {
   readonly upload: Pacer | undefined;
   readonly download: Pacer | undefined;
   onConnected(connection: ClientConnection): void;
-  onSettled(requestId: number, outcome: Outcome): void;
+  onSettled(requestId: number, outcome: Outcome, digest?: Uint8Array): void;
   /** It has done all that it was asked. */
   onIdle(): void;
   /** Of a READ that takes long. */
@@ -70,6 +70,8 @@ const FRAME_BYTES = MAX_HEADERS * HEADER_BYTES + MAX_ANSWERS * STATUS_BYTES;
 const STATUSES_OFFSET = MAX_HEADERS * HEADER_BYTES;
 export const SINK_BYTES: number = 256 * 1024;
 const QUANTUM_BYTES = 1024 * 1024;
+/** Of what is digested right after: with the sender's half of the copy it has to fit into a core's own cache. */
+const DIGESTED_QUANTUM_BYTES = 256 * 1024;
 /** A cancelled answer up to this long is swallowed; more costs less by connecting anew. */
 const SWALLOW_BYTES = 1024 * 1024;
 /**
@@ -271,7 +273,7 @@ export class ClientConnection implements Channel {
     const { message, sink } = this.#context;
     message.reset();
     const maxAnswers = this.#isHeadAlone ? 1 : MAX_ANSWERS;
-    let room = QUANTUM_BYTES;
+    let room = this.#awaiting[0]?.request.digest === undefined ? QUANTUM_BYTES : DIGESTED_QUANTUM_BYTES;
     let index = 0;
     for (const request of this.#awaiting) {
       if (room <= 0 || index === maxAnswers) return;
@@ -377,7 +379,9 @@ export class ClientConnection implements Channel {
   // --- ending ------------------------------------------------------------------------------------
 
   #settle(request: PendingRequest, outcome: Outcome): void {
-    if (!request.isCanceled) this.#context.onSettled(request.id, outcome); // else it was settled by the cancel
+    if (request.isCanceled) return; // it was settled by the cancel
+    const digest = outcome === Outcome.Done ? request.request.digest?.end() : undefined;
+    this.#context.onSettled(request.id, outcome, digest);
   }
 
   /** Takes one request out and settles it; the connection is about to end. */

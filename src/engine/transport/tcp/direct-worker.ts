@@ -41,11 +41,11 @@ export class DirectWorker implements ConnectionWorker {
 
   /** @param onMessage - Never called from within {@link post}. */
   constructor(
-    timeouts: Pick<OutboundOptions, 'connectTimeoutMs' | 'stallTimeoutMs'>,
+    settings: Pick<OutboundOptions, 'connectTimeoutMs' | 'stallTimeoutMs' | 'ranges'>,
     onMessage: (message: FromWorker) => void,
   ) {
     this.#outbound = new Outbound({
-      ...timeouts,
+      ...settings,
       reactor: this.#reactor,
       message: this.#message,
       upload: undefined,

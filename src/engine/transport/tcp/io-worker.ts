@@ -23,7 +23,7 @@ const ranges = new RegisteredRanges();
 const message = new MessageHeader(MESSAGE_PARTS);
 const upload = pacerOf(setup.uploadLimit);
 const download = pacerOf(setup.downloadLimit);
-const outbound = new Outbound({ ...setup, reactor, message, upload, download, post });
+const outbound = new Outbound({ ...setup, reactor, ranges, message, upload, download, post });
 const inbound = new Inbound({
   reactor,
   ranges,

@@ -5,9 +5,9 @@ import type { MovedBytes } from '../../transfer-counts.ts';
 import type { RateLimit } from '../rate-limiter.ts';
 
 /** Fields of one request in {@link SubmitMessage.packed}. */
-export const REQUEST_FIELDS = 8;
+export const REQUEST_FIELDS = 9;
 /** Fields of one result in {@link SettledMessage.packed}. */
-export const RESULT_FIELDS = 2;
+export const RESULT_FIELDS = 4;
 
 /** How a request ended, as a number on the wire between threads. */
 export const Outcome = {
@@ -40,8 +40,9 @@ export interface SubmitMessage {
   readonly kind: 'submit';
   readonly connectionId: number;
   /**
-   * `[requestId, opcode (0 read, 1 write), localAddress, remoteAddress, lengthBytes, flow, queuedBytes, sentWithinMs]` for each
-   * request; the last two are those of RefuseWhen, and queuedBytes is 0 for a request that must not be refused.
+   * `[requestId, opcode (0 read, 1 write), localAddress, remoteAddress, lengthBytes, flow, queuedBytes, sentWithinMs, digest]` for
+   * each request; queuedBytes and sentWithinMs are those of RefuseWhen, and queuedBytes is 0 for a request that must not be refused;
+   * digest is 1 where the bytes are to be digested as they come.
    */
   readonly packed: Float64Array;
 }
@@ -78,7 +79,7 @@ export type ToWorker =
 
 export interface SettledMessage {
   readonly kind: 'settled';
-  /** `[requestId, outcome]` for each request. */
+  /** `[requestId, outcome, high half of the digest or NaN, low half]` for each request. */
   readonly packed: Float64Array;
 }
 

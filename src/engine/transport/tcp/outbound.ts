@@ -1,6 +1,10 @@
+import { MemoryReader } from '../../../digest/memory-reader.ts';
 import { Scratch } from '../../../native/scratch.ts';
 import { startConnect } from '../../../native/sockets.ts';
+import type { RegisteredRanges } from '../../registered-ranges.ts';
+import { ArrivalDigest } from './arrival-digest.ts';
 import { ClientConnection, type ClientContext, SINK_BYTES } from './client-connection.ts';
+import { halvesOf } from './digest-halves.ts';
 import type { MessageHeader } from './message-header.ts';
 import {
   type ConnectMessage,
@@ -16,6 +20,8 @@ import type { Reactor } from './reactor.ts';
 
 export interface OutboundOptions {
   readonly reactor: Reactor;
+  /** Of this process: tells how memory may be read. */
+  readonly ranges: RegisteredRanges;
   readonly message: MessageHeader;
   readonly connectTimeoutMs: number;
   readonly stallTimeoutMs: number;
@@ -31,6 +37,7 @@ export class Outbound {
   readonly #context: ClientContext;
   readonly #options: OutboundOptions;
   readonly #sink: Scratch = new Scratch(SINK_BYTES);
+  readonly #reader = new MemoryReader();
   #results: number[] = [];
 
   constructor(options: OutboundOptions) {
@@ -39,7 +46,7 @@ export class Outbound {
       ...options,
       sink: this.#sink,
       onConnected: ({ id }) => options.post({ kind: 'connected', connectionId: id }),
-      onSettled: (requestId, outcome) => this.#settle(requestId, outcome),
+      onSettled: (requestId, outcome, digest) => this.#settle(requestId, outcome, digest),
       onIdle: () => {
         if (!this.isBusy) this.flush();
       },
@@ -69,7 +76,7 @@ export class Outbound {
   submit({ connectionId, packed }: SubmitMessage): void {
     const connection = this.#connections.get(connectionId);
     for (let at = 0; at < packed.length; at += REQUEST_FIELDS) {
-      const request = unpackRequest(packed, at);
+      const request = this.#unpackRequest(packed, at);
       if (connection === undefined) this.#settle(request.id, Outcome.Unstarted);
       else connection.submit(request);
     }
@@ -89,9 +96,9 @@ export class Outbound {
     return false;
   }
 
-  #settle(requestId: number, outcome: Outcome): void {
+  #settle(requestId: number, outcome: Outcome, digest?: Uint8Array): void {
     if (this.#results.length === 0) queueMicrotask(() => this.flush());
-    this.#results.push(requestId, outcome);
+    this.#results.push(requestId, outcome, ...halvesOf(digest));
   }
 
   /** Sends the results that there are. */
@@ -106,18 +113,26 @@ export class Outbound {
     this.flush();
     this.#sink.free();
   }
-}
 
-/** Field by field: a slice of the array for each of thousands of requests would cost more than all the rest. */
-function unpackRequest(packed: Float64Array, at: number): ClientRequest {
-  const queuedBytes = packed[at + 6] ?? 0;
-  return {
-    id: packed[at] ?? 0,
-    opcode: packed[at + 1] === 1 ? 'write' : 'read',
-    localAddress: packed[at + 2] ?? 0,
-    remoteAddress: packed[at + 3] ?? 0,
-    lengthBytes: packed[at + 4] ?? 0,
-    flow: packed[at + 5] ?? 0,
-    refuseWhen: queuedBytes === 0 ? undefined : { queuedBytes, sentWithinMs: packed[at + 7] ?? 0 },
-  };
+  /** Field by field: a slice of the array for each of thousands of requests would cost more than all the rest. */
+  #unpackRequest(packed: Float64Array, at: number): ClientRequest {
+    const localAddress = packed[at + 2] ?? 0;
+    const lengthBytes = packed[at + 4] ?? 0;
+    const queuedBytes = packed[at + 6] ?? 0;
+    return {
+      id: packed[at] ?? 0,
+      opcode: packed[at + 1] === 1 ? 'write' : 'read',
+      localAddress,
+      remoteAddress: packed[at + 3] ?? 0,
+      lengthBytes,
+      flow: packed[at + 5] ?? 0,
+      refuseWhen: queuedBytes === 0 ? undefined : { queuedBytes, sentWithinMs: packed[at + 7] ?? 0 },
+      digest: packed[at + 8] === 1 ? this.#createDigest(localAddress, lengthBytes) : undefined,
+    };
+  }
+
+  #createDigest(localAddress: number, lengthBytes: number): ArrivalDigest {
+    const { access = 'guarded' } = this.#options.ranges.containing(localAddress, lengthBytes) ?? {};
+    return new ArrivalDigest(this.#reader, access);
+  }
 }

@@ -20,6 +20,7 @@ export function packSlices(slices: readonly Slice[]): Float64Array {
     packed[at + 5] = flow;
     packed[at + 6] = queuedBytes;
     packed[at + 7] = sentWithinMs;
+    packed[at + 8] = isWhole && request.opcode === 'read' && request.digestAlgorithm !== undefined ? 1 : 0;
     at += REQUEST_FIELDS;
   }
   return packed;

@@ -1,4 +1,5 @@
 import type { RefuseWhen } from '../../transfer.ts';
+import type { ArrivalDigest } from './arrival-digest.ts';
 import { type FramingVersion, HEADER_BYTES, type Opcode, STATUS_BYTES } from './framing.ts';
 
 export interface ClientRequest {
@@ -11,6 +12,8 @@ export interface ClientRequest {
   readonly flow: number;
   /** Undefined: the peer must not refuse. */
   readonly refuseWhen: RefuseWhen | undefined;
+  /** Of a READ whose bytes are to be digested as they come. */
+  readonly digest: ArrivalDigest | undefined;
 }
 
 /** One request on one connection: how much of it has been sent, and how much of its answer has come. */
@@ -98,6 +101,7 @@ export class PendingRequest {
   /** Counts up to `bytes` as payload. Returns how many it took. */
   takePayload(bytes: number): number {
     const taken = Math.min(bytes, this.payloadLeftBytes);
+    if (!this.isCanceled) this.request.digest?.add(this.payloadAddress, taken); // else they fell into a sink
     this.#payloadBytes += taken;
     return taken;
   }

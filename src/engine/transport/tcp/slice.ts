@@ -12,6 +12,8 @@ export class RequestProgress {
   #unsettled: number;
   #error: P2PStoreError | 'canceled' | undefined;
   isCanceled = false;
+  /** Of its bytes, if that was asked and it was not cut; told with the last slice. */
+  digest: Uint8Array | undefined;
 
   constructor(
     request: TransportRequest,
@@ -62,7 +64,7 @@ export class RequestProgress {
     else this.#error ??= error;
     this.#unsettled -= 1;
     this.#onSliceSettled(slice);
-    if (this.#unsettled === 0) this.request.onSettled(this.#error);
+    if (this.#unsettled === 0) this.request.onSettled(this.#error, this.digest);
   }
 }
 

@@ -9,6 +9,7 @@ import type { Topology } from '../../topology/topology.ts';
 import type { MovedBytes } from '../../transfer-counts.ts';
 import { createRateLimit, type RateLimit } from '../rate-limiter.ts';
 import type { Reach, Transport, TransportRequest } from '../transport.ts';
+import { digestOf } from './digest-halves.ts';
 import { DirectWorker } from './direct-worker.ts';
 import { Identity, IdentityQuestion } from './identity.ts';
 import { type FromWorker, Outcome, REQUEST_FIELDS, RESULT_FIELDS } from './messages.ts';
@@ -83,8 +84,8 @@ export class TcpTransport implements Transport {
   readonly #peerContext: PeerContext;
   readonly #sliceBytes: number;
   readonly #sliceBytesVersion1: number;
-  /** What is registered, to tell whose bytes a request moves; only where that matters. */
-  readonly #ranges: RegisteredRanges | undefined;
+  /** What is registered, to tell whose bytes a request moves, and how they may be read. */
+  readonly #ranges = new RegisteredRanges();
   readonly #isLimited: boolean;
   readonly #routes: TcpRoutes;
   readonly #watch = new PeerWatch();
@@ -119,7 +120,6 @@ export class TcpTransport implements Transport {
     );
     this.#isLimited = setup.uploadLimit !== undefined || setup.downloadLimit !== undefined;
     if (this.#isLimited) options.logger.debug({ maxUploadBytesPerSecond, maxDownloadBytesPerSecond }, 'rates limited');
-    this.#ranges = this.#isLimited || this.#routes.hasLocations ? new RegisteredRanges() : undefined;
     const portions = portionsUnder(maxDownloadBytesPerSecond);
     this.#sliceBytes = portions.sliceBytes;
     this.#sliceBytesVersion1 = portions.sliceBytesVersion1;
@@ -192,7 +192,7 @@ export class TcpTransport implements Transport {
   }
 
   async register(range: RegisteredRange): Promise<void> {
-    this.#ranges?.add(range);
+    this.#ranges.add(range);
     await this.#tellWorkers(range);
   }
 
@@ -201,7 +201,7 @@ export class TcpTransport implements Transport {
   }
 
   async unregister(address: number): Promise<void> {
-    this.#ranges?.remove(address);
+    this.#ranges.remove(address);
     await Promise.all(this.#workers.map((worker) => worker.call({ kind: 'unregister', address })));
   }
 
@@ -279,7 +279,7 @@ export class TcpTransport implements Transport {
   }
 
   #rangeOf({ localAddress, lengthBytes }: TransportRequest): RegisteredRange | undefined {
-    return this.#ranges?.containing(localAddress, lengthBytes);
+    return this.#ranges.containing(localAddress, lengthBytes);
   }
 
   #flowOf(request: TransportRequest): number {
@@ -318,7 +318,8 @@ export class TcpTransport implements Transport {
   }
 
   #createDirectPeer(segment: Segment): TcpPeer {
-    this.#direct ??= new DirectWorker(this.#options, (message) => this.#onMessage(message));
+    const settings = { ...this.#options, ranges: this.#ranges };
+    this.#direct ??= new DirectWorker(settings, (message) => this.#onMessage(message));
     const worker = this.#direct;
     const newConnection = (): { id: number; worker: DirectWorker } => ({ id: this.#nextId++, worker });
     const peer = new TcpPeer(segment, { ...this.#peerContext, connectionsPerPeer: 1, newConnection });
@@ -388,6 +389,7 @@ export class TcpTransport implements Transport {
         continue;
       }
       peers.add(entry.peer);
+      entry.slice.progress.digest = digestOf([packed[at + 2] ?? Number.NaN, packed[at + 3] ?? Number.NaN]);
       entry.peer.onSettled(entry.slice, packed[at + 1] as Outcome);
     }
     for (const peer of peers) peer.dispatch();

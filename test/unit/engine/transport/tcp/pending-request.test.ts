@@ -8,6 +8,7 @@ const request = {
   lengthBytes: 100,
   flow: 0,
   refuseWhen: undefined,
+  digest: undefined,
 } as const;
 
 test.each([
