@@ -2,9 +2,11 @@
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { openMetadataStore } from '../../../src/metadata/open-metadata-store.ts';
 import { P2PStore } from '../../../src/store/p2p-store.ts';
 import { CliProcess, runCli } from '../../support/cli-process.ts';
 import { findFreePorts } from '../../support/etcd.ts';
+import { eventually } from '../../support/eventually.ts';
 import { mountFileSystem, mountObstacle } from '../../support/mounted-file-system.ts';
 import { makeTemporaryFolder, type TemporaryFolder } from '../../support/temporary-folder.ts';
 
@@ -77,9 +79,19 @@ describe('p2pstore', () => {
   });
 
   describe('when the only source does not answer', () => {
+    /** Stops a publisher that has nothing to write any more: it might have the lock of the embedded store, and nobody get on. */
+    async function stop(publisher: CliProcess): Promise<void> {
+      await using metadata = await openMetadataStore(metadataUri);
+      await eventually('all digests', async () => {
+        const { entries } = await metadata.list('p2pstore/v1/objects/');
+        return entries.every(({ value }) => Buffer.from(value).includes('"root"'));
+      });
+      publisher.kill('SIGSTOP');
+    }
+
     test('--timeout ends a get with exit code 4 and leaves nothing', async () => {
       await using publisher = await publish('model');
-      publisher.kill('SIGSTOP');
+      await stop(publisher);
       const late = await run('get', 'model', '--output', folder.file('new/out'), '--timeout', '3s');
       expect(late).toMatchObject({ exitCode: 4, stderr: expect.stringContaining('TIMED_OUT') });
       expect((await filesIn('.')).filter((name) => !name.startsWith('metadata'))).toEqual(['model']);
@@ -89,7 +101,7 @@ describe('p2pstore', () => {
       await using publisher = await publish('set');
       await fs.mkdir(folder.file('out'));
       await fs.writeFile(folder.file('out/a'), 'old');
-      publisher.kill('SIGSTOP');
+      await stop(publisher);
       await using getter = start('get', 'set/', '--output', folder.file('out'), '--log-level', 'debug');
       await getter.staged(folder.file('out'));
       getter.kill(signal);

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { ErrorCode } from '../../../src/core/errors.ts';
 import { type LogFields, silentLogger } from '../../../src/observability/logger.ts';
+import type { Digester } from '../../../src/swarm/digester.ts';
 import type { DownloadProgress } from '../../../src/swarm/download-types.ts';
 import type { PieceEngine } from '../../../src/swarm/piece-fetch.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -39,6 +40,41 @@ function slow(node: SwarmNode): PieceEngine {
       return await node.engine.openSegment(name, options);
     },
     submitTransfer: (requests, options) => node.engine.submitTransfer(requests, options),
+  };
+}
+
+/**
+ * An engine that hands over piece `late` only after a second source was asked for it, too, wrote wrong bytes to its place and
+ * failed. The digest of the first one's bytes is right, the memory is not.
+ */
+function disturbed(node: SwarmNode, late: number): PieceEngine & { readonly attempts: () => number } {
+  const [range] = node.object.rangesOf(late);
+  const offset = late * pieceSizeBytes;
+  let attempts = 0;
+  let letGo: () => void = () => {};
+  const isDisturbed = new Promise<void>((resolve) => {
+    letGo = resolve;
+  });
+  return {
+    attempts: () => attempts,
+    openSegment: (name, options) => node.engine.openSegment(name, options),
+    submitTransfer(requests, options) {
+      if (requests[0]?.localAddress !== range?.address || ++attempts > 2) {
+        return node.engine.submitTransfer(requests, options);
+      }
+      if (attempts === 1) {
+        const batch = node.engine.submitTransfer(requests, options);
+        return {
+          tasks: batch.tasks,
+          done: batch.done.then(() => isDisturbed),
+          cancel: (reason) => batch.cancel(reason),
+        };
+      }
+      node.memory.bytes.fill(0xbb, offset, offset + pieceSizeBytes);
+      const done = Promise.reject(new Error('connection lost'));
+      done.catch(() => setImmediate(letGo)); // once everybody has heard of it
+      return { tasks: [], done, cancel: () => {} };
+    },
   };
 }
 
@@ -160,6 +196,29 @@ describe('downloadObject()', () => {
     expectSameBytes(receiver.memory.bytes, gold.memory.bytes);
     expect(result.sources.map(({ segment }) => segment)).toEqual([gold.segment]);
     expect(accused).toContainEqual([liar.segment]);
+  });
+
+  test('digests pieces on their way, and reads the memory again only where two sources wrote', async () => {
+    await using swarm = new TestSwarm();
+    const gold = await openGold(swarm);
+    await gold.digest();
+    const relay = await swarm.open(layout, 'replica');
+    await relay.download();
+    relay.list();
+    const receiver = await swarm.open(layout, 'replica');
+    const engine = disturbed(receiver, 7);
+    const looks = new Set<number | undefined>();
+    const digester: Digester = {
+      digest: (algorithm, ranges, options) => {
+        looks.add(ranges[0]?.address);
+        return swarm.pool.digest(algorithm, ranges, options);
+      },
+    };
+    await receiver.download({ engine, digester });
+    expectSameBytes(receiver.memory.bytes, gold.memory.bytes);
+    expect(engine.attempts()).toBeGreaterThan(2);
+    expect(looks).toContain(receiver.object.rangesOf(7)[0]?.address);
+    expect(looks.size).toBeLessThan(receiver.object.pieces); // at the end a few more are asked of two
   });
 
   test('finishes from relays when the gold source is killed and they have every piece together', async () => {
