@@ -112,7 +112,9 @@ function describeMoving(engines: ConnectedEngines): void {
       await using small = await engines.pair(64 * 4096);
       const segment = await engines.client.openSegment(engines.server.segmentName);
       const move = { opcode: 'read', local: bulk.local.address, remote: bulk.remote.address } as const;
-      const large = Array.from({ length: 40 }, () => ({ ...move, lengthBytes: engines.bulkBytes(16) }));
+      const lengthBytes = engines.bulkBytes(16);
+      // As many bytes on the way where transfers are small: a fast machine would else be done with all of them.
+      const large = Array.from({ length: (640 * MIB) / lengthBytes }, () => ({ ...move, lengthBytes }));
       const behind = engines.client.submitTransfer(requestsOf(segment, large));
       await eventually('the first bytes', () => (behind.tasks[0]?.transferredBytes ?? 0) > 0, { pollMs: 1 });
       const pages = Array.from({ length: 64 }, (_, index): Move => {
