@@ -10,7 +10,7 @@ export interface RegisterMemoryOptions {
    * `direct`: heap or anonymous memory, which may be read through a view. Default `guarded`: only system calls may touch it, as the
    * file behind a mapping may be truncated.
    */
-  readonly access?: 'direct' | 'guarded';
+  readonly access?: MemoryRange['access'];
   /** Registrations with the same number share one part of the rate limits, as the buffers of one object do. Default: a part of its own. */
   readonly flow?: number;
   /**

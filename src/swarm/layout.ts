@@ -33,7 +33,7 @@ const pieceSizeBytesMax: number = 16 * MIB;
 /** Receivers that an object is cut for when nobody says how many there will be. */
 const receiversExpected = 64;
 /**
- * Processor time of a verified piece, its bytes aside, both sides together: messages, system calls, a digest. Measured over
+ * Processor time of a verified piece, its bytes aside, both sides together: messages and system calls. Measured over
  * loopback, as the difference between pieces of 1 MiB and of 16 MiB.
  */
 const pieceSeconds = 0.4e-3;

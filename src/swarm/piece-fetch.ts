@@ -31,7 +31,7 @@ export class PieceFetch {
 
   /** Of the piece as it came, once done; undefined when nobody digested it on the way. */
   get digest(): Uint8Array | undefined {
-    return this.#batch?.tasks.length === 1 ? this.#batch.tasks[0]?.digest : undefined;
+    return this.#batch?.tasks[0]?.digest;
   }
 
   /** Bytes that have arrived so far, as far as the engine tells. */

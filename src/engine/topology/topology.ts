@@ -45,6 +45,10 @@ export interface TopologySources {
   readonly nodes?: readonly number[];
 }
 
+const BYTES_PER_MEGABIT = 125_000;
+/** About what one connection over loopback carries. */
+const LOOPBACK_BYTES_PER_SECOND = 2.5e9;
+
 /**
  * @param input - A matrix as JSON text or object; absent or empty: one is made of all usable cards.
  * @throws P2P_INVALID_ARGUMENT The matrix has another shape, or names a card that this host does not have.
@@ -113,10 +117,6 @@ export function rowOf(matrix: NicPriorityMatrix, location: string): NicPriorityM
   const named = (rank: 0 | 1): string[] => [...new Set(rows.flatMap((lists) => lists[rank]))];
   return [named(0), named(1)];
 }
-
-const BYTES_PER_MEGABIT = 125_000;
-/** About what one connection over loopback carries. */
-const LOOPBACK_BYTES_PER_SECOND = 2.5e9;
 
 type NamedCard = Pick<NetworkCard, 'name' | 'numaNode'>;
 
