@@ -58,6 +58,10 @@ export interface Ask {
 const speedDecay = 0.8;
 const leastGrowth = 1.005;
 const busyFactorMax = 8;
+/** Pieces in flight from one source that several receivers ask, of all of them together, until it proves able to take more. */
+const sourcePiecesMax = 8;
+/** Pieces that must come without a refusal in between before one more is asked for at once. */
+const piecesPerStep = 24;
 
 /** What the scheduler knows of one source: its pieces, its load, its speed and its sins. */
 export class Holder {
@@ -76,6 +80,8 @@ export class Holder {
   retryAtMs = 0;
   /** Known to hold nothing of what is missing. */
   isExhausted = false;
+  /** Pieces that came since it was last busy with others. */
+  #takenInARow = 0;
   #decayedBytes = 0;
   #decayedMs = 0;
   #speed: number | undefined;
@@ -96,19 +102,26 @@ export class Holder {
 
   /**
    * How many pieces to have in flight: one that is being sent, and enough behind it to bridge the time it takes to
-   * notice and ask. More would only make each piece late, and a piece that is late serves nobody. The gold source's
-   * queue is shared with the other receivers: long queues of all would hold the same pieces.
+   * notice and ask. More would only make each piece late, and a piece that is late serves nobody.
+   *
+   * A source that others ask too has enough to send with a piece for each. Two receivers that ask for two each are served
+   * in turn, so their first pieces come when the second ones do, and a third has nothing to pass on meanwhile. Only who is never
+   * refused asks for more, step by step: the way there may be long.
    *
    * @param receivers - How many fetch the object now, this one included.
    */
   inFlightLimit(pieceBytes: number, receivers: number): number {
     const { holderPiecesMax, holderBytesMax, queueMs } = this.#options;
-    const share = this.role === 'gold' ? Math.ceil(holderPiecesMax / receivers) : holderPiecesMax;
+    const share = receivers === 1 ? holderPiecesMax : Math.min(holderPiecesMax, this.#shareAmong(receivers));
     if (this.speed === undefined) return Math.min(2, share);
     const pieceMs = pieceBytes / this.speed;
     const wanted = pieceMs > 20 * queueMs ? 1 : 1 + Math.ceil(queueMs / pieceMs);
     const allowed = Math.max(1, Math.min(share, Math.floor(holderBytesMax / pieceBytes)));
     return Math.min(wanted, allowed);
+  }
+
+  #shareAmong(receivers: number): number {
+    return Math.max(1, Math.floor(sourcePiecesMax / receivers)) + Math.floor(this.#takenInARow / piecesPerStep);
   }
 
   canTake(pieceBytes: number, nowMs: number, receivers: number): boolean {
@@ -138,6 +151,7 @@ export class Holder {
     this.failures = 0;
     this.stalls = 0;
     this.busyInARow = 0;
+    this.#takenInARow++;
   }
 
   /**
@@ -147,6 +161,7 @@ export class Holder {
   wasBusy(nowMs: number, pieceMs: number, random: Random): void {
     const waitMs = pieceMs * Math.min(2 ** this.busyInARow, busyFactorMax) * (0.5 + random());
     this.busyInARow++;
+    this.#takenInARow = 0;
     this.retryAtMs = nowMs + waitMs;
   }
 

@@ -28,17 +28,49 @@ describe('Scheduler', () => {
     expect(first.size).toBeGreaterThan(45); // 56 distinct ones are to be expected of 64 draws out of 256
   });
 
-  test('asks the gold source for less at a time when others ask it too', () => {
-    const inFlight = (receivers: number): number => {
-      const scheduler = createScheduler(64, { holderPiecesMax: 4 });
-      scheduler.setHolder('gold', 'gold', Bitmap.full(64));
-      for (let at = 1; at < receivers; at++) scheduler.setHolder(`r${at}`, 'replica', new Bitmap(64));
-      const [first] = scheduler.nextRequests(0);
-      complete(scheduler, first, 1);
-      scheduler.nextRequests(1);
-      return scheduler.piecesInFlight;
-    };
-    expect([1, 2, 4, 100].map(inFlight)).toEqual([4, 2, 1, 1]);
+  describe('of a source that others ask too', () => {
+    const roles = ['gold', 'replica'] as const;
+
+    function withReceivers(receivers: number, role: 'gold' | 'replica'): Scheduler {
+      const scheduler = createScheduler(256);
+      scheduler.setHolder('source', role, Bitmap.full(256));
+      for (let at = 1; at < receivers; at++) scheduler.setHolder(`r${at}`, 'replica', new Bitmap(256));
+      return scheduler;
+    }
+
+    /** Lets pieces come, each a ms after the one before: 40 of them would be worth asking for at once. */
+    function takePieces(scheduler: Scheduler, count: number, flights: Flight[], fromMs = 0): void {
+      for (let nowMs = fromMs + 1; nowMs <= fromMs + count; nowMs++) {
+        complete(scheduler, flights.shift(), nowMs);
+        flights.push(...scheduler.nextRequests(nowMs));
+      }
+    }
+
+    test.each(roles)('asks for its share of a few pieces, one at least (%s)', (role) => {
+      const inFlight = (receivers: number): number => {
+        const scheduler = withReceivers(receivers, role);
+        takePieces(scheduler, 2, scheduler.nextRequests(0));
+        return scheduler.piecesInFlight;
+      };
+      expect([2, 4, 5, 100].map(inFlight)).toEqual([4, 2, 1, 1]);
+      expect(inFlight(1)).toBeGreaterThan(8);
+    });
+
+    test.each(roles)('asks for one more after each 24 pieces without a refusal (%s)', (role) => {
+      const scheduler = withReceivers(8, role);
+      const flights = scheduler.nextRequests(0);
+      takePieces(scheduler, 23, flights);
+      expect(scheduler.piecesInFlight).toBe(1);
+      takePieces(scheduler, 1, flights, 23);
+      expect(scheduler.piecesInFlight).toBe(2);
+      takePieces(scheduler, 24, flights, 24);
+      expect(scheduler.piecesInFlight).toBe(3);
+      const [refused, ...others] = flights;
+      if (refused === undefined) throw new Error('there is no request');
+      scheduler.onFailed(refused, 50, 'busy');
+      takePieces(scheduler, 3, others, 1_000); // the pause after the refusal is over
+      expect(scheduler.piecesInFlight).toBe(1);
+    });
   });
 
   test('gives a faster holder more of the work', () => {
