@@ -51,6 +51,7 @@ function disturbed(node: SwarmNode, late: number): PieceEngine & { readonly atte
   const [range] = node.object.rangesOf(late);
   const offset = late * pieceSizeBytes;
   let attempts = 0;
+  let landed: Promise<unknown> = Promise.resolve();
   let letGo: () => void = () => {};
   const isDisturbed = new Promise<void>((resolve) => {
     letGo = resolve;
@@ -64,14 +65,17 @@ function disturbed(node: SwarmNode, late: number): PieceEngine & { readonly atte
       }
       if (attempts === 1) {
         const batch = node.engine.submitTransfer(requests, options);
+        landed = batch.done;
         return {
           tasks: batch.tasks,
           done: batch.done.then(() => isDisturbed),
           cancel: (reason) => batch.cancel(reason),
         };
       }
-      node.memory.bytes.fill(0xbb, offset, offset + pieceSizeBytes);
-      const done = Promise.reject(new Error('connection lost'));
+      const done = landed.then(() => {
+        node.memory.bytes.fill(0xbb, offset, offset + pieceSizeBytes);
+        throw new Error('connection lost');
+      });
       done.catch(() => setImmediate(letGo)); // once everybody has heard of it
       return { tasks: [], done, cancel: () => {} };
     },
