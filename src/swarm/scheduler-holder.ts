@@ -58,8 +58,8 @@ export interface Ask {
 const speedDecay = 0.8;
 const leastGrowth = 1.005;
 const busyFactorMax = 8;
-/** Pieces in flight from one source that several receivers ask, of all of them together, until it proves able to take more. */
-const sourcePiecesMax = 8;
+/** Pieces in flight from one holder, of all who ask it together, until it proves able to take more. */
+const piecesOfAllMax = 8;
 /** Pieces that must come without a refusal in between before one more is asked for at once. */
 const piecesPerStep = 24;
 
@@ -104,8 +104,8 @@ export class Holder {
    * How many pieces to have in flight: one that is being sent, and enough behind it to bridge the time it takes to
    * notice and ask. More would only make each piece late, and a piece that is late serves nobody.
    *
-   * A source that others ask too has enough to send with a piece for each. Two receivers that ask for two each are served
-   * in turn, so their first pieces come when the second ones do, and a third has nothing to pass on meanwhile. Only who is never
+   * A holder that others ask too has enough to send with a piece for each. Two receivers that ask for two each are served
+   * in turn, so their first pieces come when the second ones do, and a third has nothing to pass on meanwhile. Only who is not
    * refused asks for more, step by step: the way there may be long.
    *
    * @param receivers - How many fetch the object now, this one included.
@@ -121,7 +121,7 @@ export class Holder {
   }
 
   #shareAmong(receivers: number): number {
-    return Math.max(1, Math.floor(sourcePiecesMax / receivers)) + Math.floor(this.#takenInARow / piecesPerStep);
+    return Math.max(1, Math.floor(piecesOfAllMax / receivers)) + Math.floor(this.#takenInARow / piecesPerStep);
   }
 
   canTake(pieceBytes: number, nowMs: number, receivers: number): boolean {

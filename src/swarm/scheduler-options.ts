@@ -4,7 +4,7 @@ import { MIB } from '../core/units.ts';
 export interface SchedulerOptions {
   /** Pieces in flight from all holders together. Default 64. */
   readonly piecesMax?: number;
-  /** Pieces in flight from one holder, 1 to 64. Default 32. */
+  /** Pieces in flight from one holder, 1 to 64; of one that others ask too it begins with fewer. Default 32. */
   readonly holderPiecesMax?: number;
   /** Bytes in flight from one holder; one piece is always allowed. Default 64 MiB: 100 Gbit/s x 5 ms. */
   readonly holderBytesMax?: number;
