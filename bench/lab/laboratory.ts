@@ -16,6 +16,8 @@ const FIRST_RECEIVER_NUMBER = 2;
 const ETCD_NUMBER = 0xfffe;
 const ETCD_PORT = 2379;
 const ETCD_READY_TRIES = 200;
+/** That a receiver's process grows by, beside its copy of the object. */
+const HEAP_BYTES = 48 << 20;
 
 /** Hosts, links, an etcd and a file to publish. Leaving its scope takes all away; so does a reaper if this process dies. */
 export class Laboratory implements AsyncDisposable {
@@ -71,13 +73,16 @@ export class Laboratory implements AsyncDisposable {
   }
 
   /**
-   * Makes sure that the machine has memory at hand for this many copies of the object. The host of a virtual machine takes
-   * back what is free; to get it again, page by page, costs more than the transfers, and one machine would pay for all.
+   * Takes as much memory as this many receivers will need, from the machine and from the host of a virtual machine: that one
+   * takes back what is free for two seconds, and to get it again, page by page, costs more than the transfers.
    */
-  async touchMemory(copies: number): Promise<void> {
-    const file = this.file('touched');
-    await writeZeroFile(file, copies * this.options.sizeBytes);
-    await rm(file);
+  async reserveMemory(receivers: number): Promise<void> {
+    await writeZeroFile(this.file('reserve'), receivers * (this.options.sizeBytes + HEAP_BYTES) + (768 << 20));
+  }
+
+  /** Gives what was reserved to whoever asks for memory next. */
+  async releaseMemory(): Promise<void> {
+    await rm(this.file('reserve'));
   }
 
   /** Starts the program under test on a host. */

@@ -77,10 +77,11 @@ export class Case {
       this.#startReceivers();
       await abortable(Promise.all(this.#receivers.map(({ process }) => process.event('waiting'))), signal);
     }
-    await abortable(this.#lab.touchMemory(this.#options.receivers), signal);
+    await abortable(this.#lab.reserveMemory(this.#options.receivers), signal);
     const links = await network.counters();
     const machineBefore = machineCpuSeconds();
     const storesBefore = this.#cpuSeconds([etcd]);
+    await this.#lab.releaseMemory();
     const gold = this.#lab.startStore(GOLD, name, ['publish', this.#lab.source, '--name', name]);
     const { atMs: publishedMs } = await abortable(gold.event('registered'), signal);
     if (staggerMs > 0) await this.#startStaggered(publishedMs, signal);
