@@ -11,8 +11,8 @@ import { PendingChanges, snapshotMessage } from './pending-changes.ts';
 import type { SharedChange, SharedObject } from './shared-object.ts';
 
 /**
- * So many changes are worth a message as soon as one may be sent, and so is a piece straight from a gold source, which nobody
- * else can offer yet. Fewer further copies of what others have wait for more, for this long in ms.
+ * So many changes are worth a message as soon as one may be sent, and so are digests, and a piece straight from a gold source, which
+ * nobody else can offer yet. Fewer further copies of what others have wait for more, for this long in ms.
  */
 export const changesWorthTelling = 6;
 export const patienceMs = 500;
@@ -110,15 +110,14 @@ class FollowGroup {
   }
 
   add(stream: Writable): () => void {
-    // The others are told first: the new one hears everything, and nothing twice.
-    if (this.#followers.size > 0) this.#tell();
-    else this.#unsubscribe = this.#object.subscribe((change) => this.#note(change));
+    if (this.#followers.size === 0) this.#unsubscribe = this.#object.subscribe((change) => this.#note(change));
     const follower: Follower = { stream, missed: undefined };
     this.#followers.add(follower);
     stream.on('drain', () => {
       if (follower.missed !== undefined) this.#schedule();
     });
-    this.#write(follower, this.#encode(snapshotMessage(this.#object, this.#options.wantsDigests)));
+    // Without what waits to be told, which it hears with the others: so it hears everything, and nothing twice.
+    this.#write(follower, this.#encode(snapshotMessage(this.#object, this.#options.wantsDigests, this.#pending)));
     return () => this.#remove(follower);
   }
 
@@ -130,7 +129,8 @@ class FollowGroup {
 
   /** Tells at once when the last message is long enough ago, else when it is. */
   #schedule(): void {
-    const isWorthTelling = this.#pending.size >= changesWorthTelling || this.#pending.hasFirstCopies;
+    const { size, isUrgent } = this.#pending;
+    const isWorthTelling = isUrgent || size >= changesWorthTelling;
     if (this.#cancelDue !== undefined && (!isWorthTelling || this.#isDueSoon)) return;
     this.#cancelDue?.();
     this.#isDueSoon = isWorthTelling;

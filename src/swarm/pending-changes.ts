@@ -27,8 +27,19 @@ export class PendingChanges {
     return this.#added.size + this.#changed.size;
   }
 
-  get hasFirstCopies(): boolean {
-    return this.#hasFirstCopies;
+  /** Whether followers may be waiting for it: pieces that nobody else can offer, and digests of pieces that came. */
+  get isUrgent(): boolean {
+    return this.#hasFirstCopies || this.#digests.size > 0;
+  }
+
+  /** Pieces that are told as available. */
+  get added(): ReadonlySet<number> {
+    return this.#added;
+  }
+
+  /** Pieces whose digests are told. */
+  get digests(): ReadonlySet<number> {
+    return this.#digests;
   }
 
   get isEmpty(): boolean {
@@ -80,13 +91,17 @@ export class PendingChanges {
   }
 }
 
-/** @returns All there is to tell: the first message of a stream. */
-export function snapshotMessage(object: SharedObject, wantsDigests: boolean): AvailabilityInit {
+/** @returns All there is to tell, but what the next message tells: the first message of a stream. */
+export function snapshotMessage(object: SharedObject, wantsDigests: boolean, next: PendingChanges): AvailabilityInit {
+  const pieces = object.verified.clone();
+  for (const piece of next.added) pieces.delete(piece);
+  const digests = wantsDigests ? [...object.digestsKnown].filter((piece) => !next.digests.has(piece)) : [];
   return {
     ...stateMessage(object),
-    bitmap: object.verified.encode(),
+    generation: object.layout.generation,
+    bitmap: pieces.encode(),
     changed: [...object.changedPieces],
-    digests: wantsDigests ? digestRuns(object, object.digestsKnown) : [],
+    digests: digestRuns(object, digests),
     ...(object.root === undefined ? {} : { digestRoot: object.root }),
   };
 }
