@@ -346,6 +346,17 @@ export class TransferEngine implements AsyncDisposable {
     return this.#gate.run(() => this.#transports.router.explain(segment));
   }
 
+  /**
+   * Looks a segment up and connects to it, so that the first request waits for nothing. What is idle for long is closed again;
+   * whoever waits longer than half a minute calls it again.
+   *
+   * @throws P2P_SEGMENT_NOT_FOUND, P2P_RECORD_INVALID, P2P_METADATA_UNAVAILABLE
+   */
+  async prepareSegment(segmentName: string): Promise<void> {
+    const segment = await this.openSegment(segmentName);
+    await this.#gate.run(() => this.#transports.router.prepare(segment));
+  }
+
   /** How requests travel to each segment that was used, the last one first. */
   transportChoices(): TransportChoice[] {
     return this.#transports.router.choices();

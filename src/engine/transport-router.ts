@@ -185,8 +185,22 @@ export class TransportRouter implements RequestSink {
   /** Probes the ways to a segment as a request would, and tells what was found. */
   async explain(segment: Segment): Promise<TransportChoice> {
     const route = this.#routeTo(segment);
-    for (let choice = route.choose(); choice instanceof Promise; choice = route.choose()) await choice;
+    await this.#probed(route);
     return this.#tell(route);
+  }
+
+  /** Does for a segment what its first request would have to wait for. */
+  async prepare(segment: Segment): Promise<void> {
+    const transport = await this.#probed(this.#routeTo(segment));
+    transport?.prepare?.(segment);
+  }
+
+  async #probed(route: TransportRoute): Promise<Transport | undefined> {
+    for (;;) {
+      const choice = route.choose();
+      if (!(choice instanceof Promise)) return choice;
+      await choice;
+    }
   }
 
   #tell(route: TransportRoute): TransportChoice {

@@ -25,14 +25,26 @@ export function followCodecOf(headers: IncomingHttpHeaders): FollowCodec | undef
   return form.binary ? protoCodec : jsonCodec;
 }
 
-/** @param find - Throws a ConnectError when it cannot be followed. */
+/**
+ * Lets `join` have the feed of what was asked for: at once, or when there is one.
+ *
+ * @returns Ends the wait for it.
+ * @throws ConnectError It cannot be followed.
+ */
+export type FindFeed = (request: FollowRequest, join: (feed: FollowFeed) => void) => () => void;
+
 export function serveFollow(
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
   codec: FollowCodec,
-  find: (request: FollowRequest) => FollowFeed,
+  findFeed: FindFeed,
 ): void {
-  let leave = (): void => {};
+  let stopWaiting = (): void => {};
+  let leaveFeed = (): void => {};
+  const leave = (): void => {
+    stopWaiting();
+    leaveFeed();
+  };
   let isAnswered = false;
   const refuse = (error: unknown): void => {
     isAnswered = true;
@@ -45,10 +57,12 @@ export function serveFollow(
     if (isAnswered) return;
     if ((flags & compressedFlag) !== 0) throw new ConnectError('compression is not supported', Code.Unimplemented);
     const request = decode(codec, message);
-    const feed = find(request);
+    stopWaiting = findFeed(request, (feed) => {
+      respond(stream, codec);
+      leaveFeed = feed.add(stream, { wantsDigests: request.wantsDigests, codec });
+    });
     isAnswered = true;
     respond(stream, codec);
-    leave = feed.add(stream, { wantsDigests: request.wantsDigests, codec });
   });
   const cancelTimeout = startTimeout(headers, refuse);
   stream.on('data', (chunk: Buffer) => {

@@ -1,8 +1,9 @@
 import type { CallOptions as ConnectCallOptions } from '@connectrpc/connect';
 import { abortable } from '../core/abort.ts';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
+import { EarlyFollow, type FollowOptions } from './early-follow.ts';
 import { readFollow } from './follow-stream.ts';
-import type { Availability, GetStatusResponse, Verdict } from './gen/p2pstore/peer/v1/peer_pb.ts';
+import type { GetStatusResponse, Verdict } from './gen/p2pstore/peer/v1/peer_pb.ts';
 import { type PeerConnection, PeerRoute, responseBytesMax } from './peer-route.ts';
 import type { PeerPlace } from './source-feed.ts';
 
@@ -18,12 +19,6 @@ export interface PeerCallOptions {
   readonly timeoutMs?: number;
 }
 
-export interface FollowOptions {
-  readonly wantsDigests: boolean;
-  readonly onMessage: (message: Availability) => void;
-  readonly signal: AbortSignal;
-}
-
 /** Peers remembered; above, those without a connection are forgotten. */
 const peersMax = 256;
 
@@ -37,23 +32,56 @@ const peersMax = 256;
  */
 export class PeerClient implements AsyncDisposable {
   readonly #peers = new Map<string, PeerRoute>();
+  /** Streams that nobody has taken over yet. */
+  readonly #early = new Map<string, EarlyFollow>();
   #isClosed = false;
 
-  /**
-   * Calls back with all that the peer has, then with changes. Resolves when the peer serves the object no more.
-   *
-   * @param options.onMessage - Not called after an abort. What it throws ends the stream.
-   */
+  /** Calls back with all that the peer has, then with changes. Resolves when the peer serves the object no more. */
   async follow(peer: PeerPlace, object: ObjectId, options: FollowOptions): Promise<void> {
-    const { signal } = options;
+    const { signal, wantsDigests } = options;
     signal.throwIfAborted();
     try {
-      const { name, generation } = object;
-      const { sessions } = await abortable(this.#route(peer).connect(), signal);
-      await readFollow(sessions, { name, generation, messageBytesMax: responseBytesMax, ...options });
+      const early = wantsDigests ? undefined : this.#takeEarly(peer, object.name);
+      if (early !== undefined && (await early.take(object.generation, options))) return;
+      await this.#follow(peer, object, options);
     } catch (cause) {
       throw translate(cause, peer.peerEndpoint, signal);
     }
+  }
+
+  /**
+   * Follows an object that the peer is to serve only later. A {@link follow} of it takes the stream over.
+   *
+   * @param signal - Ends the stream, unless it has been taken over.
+   * @returns Whether it was taken over; false: it has ended before.
+   */
+  async followEarly(peer: PeerPlace, name: string, signal: AbortSignal): Promise<boolean> {
+    signal.throwIfAborted();
+    const key = earlyKey(peer, name);
+    const early = new EarlyFollow((options) =>
+      this.#follow(peer, { name, generation: '' }, { wantsDigests: false, ...options }),
+    );
+    this.#early.set(key, early);
+    const onAbort = (): void => early.release(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      return await early.isTaken;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      if (this.#early.get(key) === early) this.#early.delete(key);
+    }
+  }
+
+  async #follow(peer: PeerPlace, { name, generation }: ObjectId, options: FollowOptions): Promise<void> {
+    const { sessions } = await abortable(this.#route(peer).connect(), options.signal);
+    await readFollow(sessions, { name, generation, messageBytesMax: responseBytesMax, ...options });
+  }
+
+  #takeEarly(peer: PeerPlace, name: string): EarlyFollow | undefined {
+    const key = earlyKey(peer, name);
+    const early = this.#early.get(key);
+    this.#early.delete(key);
+    return early;
   }
 
   /** @returns The concatenated digests, not to be trusted; undefined when the peer does not know them all. */
@@ -127,6 +155,10 @@ export class PeerClient implements AsyncDisposable {
   #forgetUnused(): void {
     for (const [key, route] of this.#peers) if (route.isUnused) this.#peers.delete(key);
   }
+}
+
+function earlyKey(peer: PeerPlace, name: string): string {
+  return `${PeerRoute.key(peer)} ${name}`;
 }
 
 function translate(cause: unknown, endpoint: string, signal: AbortSignal | undefined): unknown {

@@ -10,8 +10,9 @@ import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { hostPort } from '../core/host-port.ts';
 import { KIB } from '../core/units.ts';
 import { type Logger, silentLogger } from '../observability/logger.ts';
+import { EarlyFollows } from './early-follows.ts';
 import { FollowFeed } from './follow-feed.ts';
-import { followCodecOf, serveFollow } from './follow-handler.ts';
+import { type FindFeed, followCodecOf, serveFollow } from './follow-handler.ts';
 import { type GetStatusResponseSchema, PeerService as PeerServiceDefinition } from './gen/p2pstore/peer/v1/peer_pb.ts';
 import { stateMessage } from './pending-changes.ts';
 import { Rechecker } from './rechecker.ts';
@@ -54,6 +55,7 @@ export class PeerService implements AsyncDisposable {
   readonly #server: http2.Http2Server;
   readonly #sessions: ReadonlySet<http2.ServerHttp2Session>;
   readonly #served: Map<string, Served>;
+  readonly #early: EarlyFollows;
   readonly #shutdown: AbortController;
   #closed: Promise<void> | undefined;
 
@@ -63,6 +65,7 @@ export class PeerService implements AsyncDisposable {
     readonly server: http2.Http2Server;
     readonly sessions: ReadonlySet<http2.ServerHttp2Session>;
     readonly served: Map<string, Served>;
+    readonly early: EarlyFollows;
     readonly shutdown: AbortController;
   }) {
     this.endpoint = parts.endpoint;
@@ -70,6 +73,7 @@ export class PeerService implements AsyncDisposable {
     this.#server = parts.server;
     this.#sessions = parts.sessions;
     this.#served = parts.served;
+    this.#early = parts.early;
     this.#shutdown = parts.shutdown;
   }
 
@@ -80,6 +84,7 @@ export class PeerService implements AsyncDisposable {
   static async open(options: PeerServiceOptions = {}): Promise<PeerService> {
     const { host = '0.0.0.0', port = 0, logger = silentLogger, sessionsMax = 1_024, segment = '' } = options;
     const served = new Map<string, Served>();
+    const early = new EarlyFollows();
     const shutdown = new AbortController();
     setMaxListeners(0, shutdown.signal); // one listener a request, and eleven at once are no leak
     const handler = connectNodeAdapter({
@@ -92,10 +97,16 @@ export class PeerService implements AsyncDisposable {
       grpcWeb: false,
       shutdownSignal: shutdown.signal,
     });
+    const findFeed: FindFeed = (request, join) => {
+      const entry = request.generation === '' ? served.get(request.name) : find(served, request);
+      if (entry === undefined) return early.add(request.name, join);
+      join(entry.feed);
+      return () => {};
+    };
     const server = http2.createServer({ settings: { maxConcurrentStreams: streamsMax } }, (request, response) => {
       const codec = followCodecOf(request.headers);
       if (codec === undefined) handler(request, response);
-      else serveFollow(request.stream, request.headers, codec, (asked) => find(served, asked).feed);
+      else serveFollow(request.stream, request.headers, codec, findFeed);
     });
     const sessions = trackSessions(server, sessionsMax, logger);
     await listen(server, host, port);
@@ -105,7 +116,7 @@ export class PeerService implements AsyncDisposable {
     const others = (options.otherAddresses ?? []).filter((address) => address !== advertised);
     const addresses = others.filter((address) => isHeard(host, address)).slice(0, PEER_ADDRESSES_MAX);
     logger.debug({ endpoint, addresses }, 'peer service listens');
-    return new PeerService({ endpoint, addresses, server, sessions, served, shutdown });
+    return new PeerService({ endpoint, addresses, server, sessions, served, early, shutdown });
   }
 
   /** Peers that are connected. */
@@ -113,7 +124,7 @@ export class PeerService implements AsyncDisposable {
     return this.#sessions.size;
   }
 
-  /** Streams that are open, over all objects. */
+  /** Streams that are open, over all objects that are served. */
   get followers(): number {
     let count = 0;
     for (const { feed } of this.#served.values()) count += feed.followers;
@@ -122,12 +133,11 @@ export class PeerService implements AsyncDisposable {
 
   /** Lets peers follow an object. One with the same name is replaced, and withdrawn. */
   share(object: SharedObject): void {
-    this.unshare(object.layout.name);
-    this.#served.set(object.layout.name, {
-      object,
-      rechecker: new Rechecker(object, () => systemClock.nowMs()),
-      feed: new FollowFeed(object, systemClock),
-    });
+    const { name } = object.layout;
+    this.unshare(name);
+    const feed = new FollowFeed(object, systemClock);
+    this.#served.set(name, { object, rechecker: new Rechecker(object, () => systemClock.nowMs()), feed });
+    for (const join of this.#early.take(name)) join(feed);
   }
 
   /** Withdraws an object: followers are told and their streams end. */

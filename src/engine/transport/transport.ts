@@ -65,6 +65,9 @@ export interface Transport extends RequestSink, AsyncDisposable {
    */
   canReach(segment: Segment): Reach | Promise<Reach>;
 
+  /** Gets ready for requests to a segment that it reaches, so that the first of them waits for nothing. Best effort. */
+  prepare?(segment: Segment): void;
+
   /** Lets peers reach a range as it allows. Resolves once every worker knows it. */
   register(range: RegisteredRange): Promise<void>;
 

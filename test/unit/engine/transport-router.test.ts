@@ -12,6 +12,7 @@ class HandTransport implements Transport {
   readonly name: TransportName;
   readonly submitted: TransportRequest[] = [];
   readonly canceled: TransportRequest[] = [];
+  readonly prepared: Segment[] = [];
   reach: Reach | Promise<Reach> = { ok: true, reason: 'it answers' };
   probes = 0;
 
@@ -22,6 +23,10 @@ class HandTransport implements Transport {
   canReach(): Reach | Promise<Reach> {
     this.probes += 1;
     return this.reach;
+  }
+
+  prepare(segment: Segment): void {
+    this.prepared.push(segment);
   }
 
   submit(requests: readonly TransportRequest[]): void {
@@ -95,6 +100,17 @@ describe('TransportRouter', () => {
     const choice = { segment: 'peer', transport: 'tcp', reason: 'it answers; local: it is on another host' };
     expect(router.choices()).toEqual([choice]);
     expect(await router.explain(segment)).toEqual(choice);
+  });
+
+  test('prepares the transport that requests would take, once its probe has ended', async () => {
+    const { router, local, tcp } = openRouter();
+    local.reach = Promise.resolve({ ok: false, reason: 'it is on another host' });
+    await router.prepare(segment);
+    expect([local.prepared, tcp.prepared]).toEqual([[], [segment]]);
+    local.reach = { ok: false, reason: 'no' };
+    tcp.reach = { ok: false, reason: 'no' };
+    await router.prepare(segmentAt(1, { name: 'nowhere' }));
+    expect(tcp.prepared).toHaveLength(1);
   });
 
   test('waits for the first probe, and cancels what waits', async () => {

@@ -63,6 +63,48 @@ describe('PeerService', () => {
     expect(messages.at(-1)?.state).toBe(State.WITHDRAWN);
   });
 
+  test('is followed before it serves anything, and goes on over that stream when it does', async () => {
+    await using service = await PeerService.open({ host: '127.0.0.1' });
+    await using client = new PeerClient();
+    const never = new AbortController().signal;
+    const taken = client.followEarly(placeOf(service.endpoint), layout.name, never);
+    await eventually('the stream to be open', () => service.sessions === 1);
+    expect(service.followers).toBe(0);
+    const object = createObject('replica');
+    object.markVerified(2);
+    await eventually('the follower', () => {
+      service.share(object);
+      return service.followers === 1;
+    });
+    const { messages, ended } = collect(client, service.endpoint);
+    expect(await taken).toBe(true);
+    const first = await eventually('the first message', () => messages[0]);
+    expect(first.generation).toBe(layout.generation);
+    object.markVerified(5);
+    await eventually('the change', () => messages.some(({ added }) => added.includes(5)));
+    expect(service.followers).toBe(1);
+    service.unshare(layout.name);
+    await ended;
+  });
+
+  test('an early stream ends with its signal, and when another object takes the name is followed anew', async () => {
+    await using service = await PeerService.open({ host: '127.0.0.1' });
+    await using client = new PeerClient();
+    const left = new AbortController();
+    const idle = client.followEarly(placeOf(service.endpoint), layout.name, left.signal);
+    left.abort(new Error('it waits no more'));
+    expect(await idle).toBe(false);
+    const other = layoutOf(layout.totalSize, { generation: 'ffff' });
+    const ranges = [{ address: 4096, lengthBytes: other.totalSize, access: 'guarded' as const }];
+    service.share(new SharedObject({ layout: other, role: 'replica', ranges }));
+    const early = client.followEarly(placeOf(service.endpoint), layout.name, new AbortController().signal);
+    await eventually('the stream of the other object', () => service.followers === 1);
+    const { ended } = collect(client, service.endpoint);
+    expect(await early).toBe(true);
+    await expect(ended).rejects.toMatchObject({ code: ErrorCode.PeerUnreachable }); // the object itself is not served
+    await eventually('the early stream to end', () => service.followers === 0);
+  });
+
   test.each([
     ['127.0.0.1', []],
     ['0.0.0.0', ['10.0.1.1']],

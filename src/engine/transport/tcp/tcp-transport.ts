@@ -151,6 +151,17 @@ export class TcpTransport implements Transport {
     }
   }
 
+  /** Connects, and asks who answers there: a connection that never asked is not kept. */
+  prepare(segment: Segment): void {
+    const identity = readEndpoint(segment)?.identity;
+    if (identity === undefined || this.#closing !== undefined) return;
+    const question = new IdentityQuestion(identity, () => {});
+    const { localAddress, remoteAddress } = question;
+    const onSettled: TransportRequest['onSettled'] = (error) => question.settle(error === undefined);
+    const request = { opcode: 'read', segment, localAddress, remoteAddress, lengthBytes: IDENTITY_BYTES } as const;
+    this.submit([{ ...request, onProgress: () => {}, onSettled }]);
+  }
+
   /** Where the data port listens. */
   get port(): number {
     return this.#port;
