@@ -60,6 +60,7 @@ const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_ERROR = 4;
 const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
 const SO_KEEPALIVE = 9;
 const SO_LINGER = 13;
 const SO_RCVLOWAT = 18;
@@ -70,6 +71,7 @@ const TCP_NOTSENT_LOWAT = 25;
 const TCP_INFO = 11;
 /** Of struct tcp_info, up to and with tcpi_delivery_rate. */
 const TCP_INFO_BYTES = 168;
+const ROUND_TRIP_OFFSET = 68;
 const DELIVERY_RATE_OFFSET = 160;
 const TCP_KEEPIDLE = 4;
 const IPPROTO_IPV6 = 41;
@@ -247,7 +249,7 @@ export function socketError(fd: number): number {
 }
 
 /** Whether both ends have the same address, so that the bytes never leave this host. */
-function isSameHost(fd: number): boolean {
+export function isSameHost(fd: number): boolean {
   const { address, view, bytes } = scratch();
   const ends = [getsockname, getpeername].map((call) => {
     view.setUint32(VALUE_OFFSET, 28, true);
@@ -278,13 +280,30 @@ export function setSendAhead(fd: number, lengthBytes: number): void {
 
 /** How fast the peer has taken bytes of late, in bytes a second, as the kernel measures it; 0 when it does not know. */
 export function deliveryRate(fd: number): number {
+  const view = tcpInfo(fd);
+  if (view === undefined) return 0;
+  return view.getUint32(DELIVERY_RATE_OFFSET + 4, true) * 2 ** 32 + view.getUint32(DELIVERY_RATE_OFFSET, true);
+}
+
+/** To the peer and back, in ms, as the kernel measures it; undefined when it does not know. */
+export function roundTripMs(fd: number): number | undefined {
+  const us = tcpInfo(fd)?.getUint32(ROUND_TRIP_OFFSET, true) ?? 0;
+  return us === 0 ? undefined : us / 1000;
+}
+
+/** Struct tcp_info, until the next call; undefined where an old kernel tells less. */
+function tcpInfo(fd: number): DataView | undefined {
   const { address, view } = scratch();
   const lengthOffset = VALUE_OFFSET + TCP_INFO_BYTES;
   view.setUint32(lengthOffset, TCP_INFO_BYTES, true);
   const result = getsockopt(fd, IPPROTO_TCP, TCP_INFO, address + VALUE_OFFSET, address + lengthOffset);
-  if (result !== 0 || view.getUint32(lengthOffset, true) < TCP_INFO_BYTES) return 0; // an old kernel tells less
-  const at = VALUE_OFFSET + DELIVERY_RATE_OFFSET;
-  return view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
+  if (result !== 0 || view.getUint32(lengthOffset, true) < TCP_INFO_BYTES) return undefined;
+  return new DataView(view.buffer, view.byteOffset + VALUE_OFFSET, TCP_INFO_BYTES);
+}
+
+/** Bytes that may be on their way to a socket, about; the kernel then leaves its own measure of that. */
+export function setReceiveWindow(fd: number, bytes: number): void {
+  setOption(fd, SOL_SOCKET, SO_RCVBUF, bytes); // which the kernel doubles, for what it needs beside
 }
 
 export function shutdownWrites(fd: number): void {

@@ -17,10 +17,13 @@ import {
   EAGAIN,
   EFAULT,
   EINTR,
+  isSameHost,
   MSG_NOSIGNAL,
   receiveMessage,
+  roundTripMs,
   sendMessage,
   setReceiveLowWater,
+  setReceiveWindow,
   socketError,
   tuneConnection,
 } from '../../../native/sockets.ts';
@@ -41,6 +44,8 @@ export interface ClientContext {
   readonly sink: Scratch;
   readonly connectTimeoutMs: number;
   readonly stallTimeoutMs: number;
+  /** What all its connections together bring at most; undefined: there is no telling. */
+  readonly bytesPerMsMax?: number | undefined;
   /** Undefined: no limit. */
   readonly upload: Pacer | undefined;
   readonly download: Pacer | undefined;
@@ -80,6 +85,13 @@ const SWALLOW_BYTES = 1024 * 1024;
  */
 const LOW_WATER_BYTES = 256 * 1024;
 /**
+ * Where not much is to come over many connections at once, no one's window is larger than it takes. What all peers together may send
+ * ahead would else overflow the queue of this host's link, and be sent again.
+ */
+const WINDOW_BYTES_MIN = 96 * 1024;
+/** Of a window: before it is full the peer is to hear that there is room again. */
+const LOW_WATER_SHARE = 0.75;
+/**
  * After this time without a byte that is due the socket is asked for what there is: some may wait below the low-water mark, a
  * call that stopped at memory that is gone may have left some, or this process was stopped and has not looked yet.
  */
@@ -105,6 +117,7 @@ export class ClientConnection implements Channel {
   /** Bytes that the answers in #awaiting still have to bring. */
   #dueBytes = 0;
   #lowWaterBytes = 1;
+  #lowWaterBytesMax = LOW_WATER_BYTES;
   #readable = false;
   #writable = false;
   /** After EFAULT on a shared receive: the next one serves the head alone, so that the fault has a name. */
@@ -169,10 +182,20 @@ export class ClientConnection implements Channel {
     }
     if (!this.#writable) return false;
     tuneConnection(this.fd);
+    this.#limitWindow();
     this.#state = 'open';
     this.#noteProgress();
     this.#context.onConnected(this);
     return true;
+  }
+
+  #limitWindow(): void {
+    const { bytesPerMsMax } = this.#context;
+    const tripMs = bytesPerMsMax === undefined || isSameHost(this.fd) ? undefined : roundTripMs(this.fd);
+    if (bytesPerMsMax === undefined || tripMs === undefined) return;
+    const windowBytes = Math.max(WINDOW_BYTES_MIN, Math.ceil(2 * tripMs * bytesPerMsMax));
+    setReceiveWindow(this.fd, windowBytes);
+    this.#lowWaterBytesMax = Math.min(LOW_WATER_BYTES, windowBytes * LOW_WATER_SHARE);
   }
 
   // --- sending -----------------------------------------------------------------------------------
@@ -369,7 +392,7 @@ export class ClientConnection implements Channel {
   /** No wake-up for less than is worth one, but never for more than will come. */
   #waitForBytes(): void {
     this.#readable = false;
-    const wanted = Math.max(1, Math.min(this.#dueBytes, LOW_WATER_BYTES));
+    const wanted = Math.max(1, Math.min(this.#dueBytes, this.#lowWaterBytesMax));
     if (wanted === this.#lowWaterBytes) return;
     this.#lowWaterBytes = wanted;
     setReceiveLowWater(this.fd, wanted);

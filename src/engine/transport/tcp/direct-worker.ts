@@ -7,6 +7,7 @@ import { MESSAGE_PARTS } from './client-connection.ts';
 import { MessageHeader } from './message-header.ts';
 import type { FromWorker, ToWorker } from './messages.ts';
 import { Outbound, type OutboundOptions } from './outbound.ts';
+import { SLOW_BYTES_PER_MS } from './piece-pace.ts';
 import { Reactor } from './reactor.ts';
 
 /** Where a peer sends what concerns one connection. */
@@ -48,6 +49,7 @@ export class DirectWorker implements ConnectionWorker {
       ...settings,
       reactor: this.#reactor,
       message: this.#message,
+      bytesPerMsMax: SLOW_BYTES_PER_MS,
       upload: undefined,
       download: undefined,
       post: (message) => queueMicrotask(() => onMessage(message)),

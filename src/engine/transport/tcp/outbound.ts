@@ -25,6 +25,7 @@ export interface OutboundOptions {
   readonly message: MessageHeader;
   readonly connectTimeoutMs: number;
   readonly stallTimeoutMs: number;
+  readonly bytesPerMsMax?: number | undefined;
   /** Undefined: no limit. */
   readonly upload: Pacer | undefined;
   readonly download: Pacer | undefined;

@@ -1,5 +1,5 @@
 /** At this pace the engine's own thread spends a few hundredths of its time on pieces. */
-const SLOW_BYTES_PER_MS = 64_000;
+export const SLOW_BYTES_PER_MS = 64_000;
 /** So much may come at once. */
 const BURST_BYTES = 16 * 1024 * 1024;
 /** After more than that the pace counts as fast for so long: to change between threads costs connections. */
