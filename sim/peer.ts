@@ -170,6 +170,7 @@ export class Peer {
   #follow(other: Peer): void {
     this.#neighbours.add(other);
     other.#followers.add(this);
+    if (!other.isDone) this.#scheduler.expectHolder(other.id);
     this.#world.send({ from: other, to: [this], added: [], pieces: other.verified.clone() });
   }
 

@@ -43,10 +43,12 @@ export class AvailabilityReader {
   join(source: SourceInfo): void {
     const { scheduler, object } = this.#input;
     if (source.isComplete) scheduler.setHolder(source.segment, source.role, Bitmap.full(object.pieces));
+    else if (source.peerEndpoint !== '') scheduler.expectHolder(source.segment);
   }
 
   lose(source: SourceInfo): void {
     this.#lost.add(source.segment);
+    this.#input.scheduler.expectNothing(source.segment);
   }
 
   /** Whether its control connection failed since it last told anything, or it never had one. */

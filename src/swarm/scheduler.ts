@@ -37,6 +37,8 @@ const alonePatienceMs = 100;
 const sharedPiecesMin = 8;
 const patienceMsMin = 1_000;
 const patienceMsMax = 5_000;
+/** While others have not told yet what they have, all that the gold source has sent may be with them. */
+const untoldPatienceMs = 60_000;
 /** What a piece is taken to need before the first ones have come. */
 const unmeasuredPieceMs = 8;
 
@@ -50,6 +52,8 @@ export class Scheduler {
   readonly #asks = new Map<number, Ask>();
   readonly #holders = new HolderTable();
   readonly #banned = new Set<string>();
+  /** Receivers that have not told yet what they have. */
+  readonly #untold = new Set<string>();
   readonly #rarity: Rarity;
   /** Pieces whose bytes came out wrong from several holders at once: asked of one only from then on. */
   readonly #single = new Set<number>();
@@ -87,8 +91,19 @@ export class Scheduler {
     return this.#pieces - this.#verified.count - this.#missing.count - this.#asks.size;
   }
 
+  /** Another receiver, which will tell what it has. */
+  expectHolder(id: string): void {
+    if (this.#holders.get(id) === undefined && !this.#banned.has(id)) this.#untold.add(id);
+  }
+
+  /** It has told, or cannot be heard: what only waited for that may be asked now. */
+  expectNothing(id: string): void {
+    if (this.#untold.delete(id) && this.#untold.size === 0) this.#wake();
+  }
+
   /** Adds a source, or replaces what was known of its pieces. Ignored for a banned one. */
   setHolder(id: string, role: 'gold' | 'replica', pieces: Bitmap): void {
+    this.expectNothing(id);
     if (this.#banned.has(id)) return;
     const known = this.#holders.get(id);
     if (known === undefined) {
@@ -110,6 +125,7 @@ export class Scheduler {
 
   /** Forgets a source. @returns Its requests in flight: cancel them, then report each. */
   removeHolder(id: string): Flight[] {
+    this.expectNothing(id);
     const holder = this.#holders.get(id);
     if (holder === undefined) return [];
     this.#holders.delete(holder);
@@ -348,7 +364,7 @@ export class Scheduler {
       return undefined;
     }
     if (!isGold || score(piece) === unsent || !this.#isReserved(piece, holder, nowMs)) return piece;
-    this.#goldReservedUntilMs = nowMs + this.#patienceMs(holder, piece) / 4;
+    this.#goldReservedUntilMs = nowMs + Math.min(this.#patienceMs(holder, piece), patienceMsMax) / 4;
     return undefined;
   }
 
@@ -392,6 +408,7 @@ export class Scheduler {
 
   /** For how long a piece that somebody else fetches from the gold source is left to them. */
   #patienceMs(gold: Holder, piece: number): number {
+    if (this.#untold.size > 0) return untoldPatienceMs;
     if (this.#receivers === 1) return alonePatienceMs;
     const sendMs = gold.speed === undefined ? 0 : arrivalMs(gold, this.#pieceBytes(piece), gold.speed);
     return Math.min(Math.max(2 * sendMs, patienceMsMin), patienceMsMax);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { Bitmap } from '../../../src/swarm/bitmap.ts';
+import type { Scheduler } from '../../../src/swarm/scheduler.ts';
 import type { Flight } from '../../../src/swarm/scheduler-holder.ts';
 import type { SchedulerOptions } from '../../../src/swarm/scheduler-options.ts';
 import {
@@ -148,6 +149,31 @@ describe('Scheduler, what a request lets a source refuse', () => {
       return theOne(scheduler.nextRequests(0)).refuseWhen.sentWithinMs;
     };
     expect([patienceMs(8, true), patienceMs(8, false), patienceMs(7, true)]).toEqual([1_000, 100, 0]);
+  });
+
+  test('by all that the gold source has sent, while another receiver has not told yet what it has', () => {
+    const askFirst = (prepare: (scheduler: Scheduler) => void): number => {
+      const scheduler = createScheduler(8, { holderPiecesMax: 1 });
+      scheduler.expectHolder('peer');
+      prepare(scheduler);
+      scheduler.setHolder('gold', 'gold', Bitmap.full(8));
+      return theOne(scheduler.nextRequests(0)).refuseWhen.sentWithinMs;
+    };
+    expect(askFirst(() => {})).toBe(60_000);
+    expect(askFirst((scheduler) => scheduler.setHolder('peer', 'replica', new Bitmap(8)))).toBe(1_000);
+    expect(askFirst((scheduler) => scheduler.expectNothing('peer'))).toBe(100);
+    expect(askFirst((scheduler) => scheduler.removeHolder('peer'))).toBe(100);
+  });
+
+  test('waits no longer for who cannot be heard', () => {
+    const scheduler = createScheduler(8, { holderPiecesMax: 1 });
+    scheduler.setHolder('gold', 'gold', Bitmap.full(8));
+    scheduler.expectHolder('peer');
+    for (let piece = 0; piece < 8; piece++) scheduler.onFailed(theOne(scheduler.nextRequests(8)), 10, 'sent');
+    expect(scheduler.nextRequests(11)).toEqual([]);
+    expect(scheduler.lookAgainMs).toBeGreaterThan(1_000);
+    scheduler.expectNothing('peer');
+    expect(askWhenDue(scheduler, 12).nowMs).toBeLessThan(200);
   });
 
   test('allows for what is in flight to us already', () => {
