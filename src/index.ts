@@ -33,14 +33,9 @@ export type {
   StoreCallOptions,
 } from './store/call-options.ts';
 export type { ObjectEvent } from './store/object-watch.ts';
-export {
-  type FolderContent,
-  type FolderReplicaResult,
-  newP2PStore,
-  P2PStore,
-  type ReplicaResult,
-} from './store/p2p-store.ts';
+export { newP2PStore, P2PStore } from './store/p2p-store.ts';
 export type { PayloadInfo } from './store/payload-info.ts';
+export type { FolderContent, FolderReplicaResult, ReplicaResult } from './store/results.ts';
 export type { ObjectStatus, SourceFlow, SourceListing, SourceStatus } from './store/status.ts';
 export type { P2PStoreOptions } from './store/store-parts.ts';
 export type { DownloadProgress, DownloadSource } from './swarm/download-types.ts';

@@ -32,6 +32,7 @@ export class PullProgress {
 
   /** Notes how far one object has come, and shows the sum. */
   update(object: string, doneBytes: number, sources: number, origin?: 'mooncake'): void {
+    if (doneBytes === 0) return; // that nothing is there yet is no news
     this.#bytes += doneBytes - (this.#doneBytes.get(object) ?? 0);
     this.#doneBytes.set(object, doneBytes);
     this.#sources.set(object, sources);

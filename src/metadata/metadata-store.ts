@@ -58,6 +58,12 @@ export interface ListOptions extends CallOptions {
   readonly limit?: number;
 }
 
+/** What a prefix held. */
+export interface Listing {
+  readonly entries: readonly Entry[];
+  readonly revision: bigint;
+}
+
 export interface MetadataStore extends AsyncDisposable {
   /** For messages and logs; never holds a password. */
   readonly uri: string;
@@ -66,13 +72,7 @@ export interface MetadataStore extends AsyncDisposable {
   get(key: string, options?: CallOptions): Promise<Entry | undefined>;
 
   /** Lists every key that starts with `prefix`, in byte order, as of one revision. */
-  list(
-    prefix: string,
-    options?: ListOptions,
-  ): Promise<{
-    readonly entries: readonly Entry[];
-    readonly revision: bigint;
-  }>;
+  list(prefix: string, options?: ListOptions): Promise<Listing>;
 
   /**
    * Applies all `writes` in one commit if every condition holds, none otherwise.

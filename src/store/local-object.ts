@@ -1,3 +1,4 @@
+import { systemClock } from '../core/clock.ts';
 import type { DigestPool } from '../digest/digest-pool.ts';
 import type { ResolvedMemory } from '../memory/resolve-memory.ts';
 import type { Logger } from '../observability/logger.ts';
@@ -25,6 +26,12 @@ export interface LocalObjectSpec {
   /** Closed when nothing uses the memory any more: a mapping of ours. */
   readonly mapping?: AsyncDisposable | undefined;
 }
+
+/**
+ * What can wait until a pull is over waits for so long, by chance: receivers that started together end together, and the last of
+ * them need the processors, the links and the metadata store more.
+ */
+const AFTERWARDS_MS = { min: 250, spread: 750 };
 
 export function layoutOf(name: string, object: ObjectRecord): ObjectLayout {
   const { generation, sizes, maxShardSizeBytes, pieceSizeBytes, digest } = object;
@@ -60,6 +67,8 @@ export class LocalObject {
   readonly #registration: Registration;
   readonly #stopped = new AbortController();
   #digesting: Promise<void> = Promise.resolve();
+  #afterwards: (() => void)[] = [];
+  #cancelAfterwards: () => void = () => {};
   #closing: Promise<void> | undefined;
 
   private constructor(parts: LocalObjectParts, spec: LocalObjectSpec, registration: Registration) {
@@ -124,6 +133,20 @@ export class LocalObject {
     if (root !== undefined) this.record = { ...this.record, digest: { ...this.record.digest, root } };
   }
 
+  /** Does something soon, but not now; when the object is taken back, before that. */
+  afterwards(work: () => void): void {
+    this.#afterwards.push(work);
+    if (this.closing.aborted) this.#catchUp();
+    if (this.#afterwards.length !== 1) return;
+    const waitMs = AFTERWARDS_MS.min + Math.random() * AFTERWARDS_MS.spread;
+    this.#cancelAfterwards = systemClock.after(waitMs, () => this.#catchUp());
+  }
+
+  #catchUp(): void {
+    this.#cancelAfterwards();
+    for (const work of this.#afterwards.splice(0)) work();
+  }
+
   /** Digests a gold source behind its registration. `onRoot` hears when the record can be completed. */
   startDigesting(onRoot: () => void): void {
     this.#digesting = digestGold(this.shared, this.digester, { signal: this.#stopped.signal }).then(
@@ -149,6 +172,7 @@ export class LocalObject {
 
   async #close(): Promise<void> {
     this.#stopped.abort();
+    this.#catchUp();
     this.#parts.peers.unshare(this.name);
     await this.digester.close();
     await this.#digesting;

@@ -34,7 +34,10 @@ export interface ObjectDirectoryOptions {
   readonly logger: Logger;
 }
 
-type FoundRecord = NonNullable<Awaited<ReturnType<ObjectReader['getObject']>>>;
+interface FoundRecord {
+  readonly record: ObjectRecord;
+  readonly unchanged: Condition;
+}
 
 /** What one store writes about one object. */
 export interface Announcement {
@@ -84,11 +87,17 @@ export class ObjectDirectory {
    * Puts or replaces this store's own source record beside the object of the same generation, and completes the
    * object record with the digest root if that was not known.
    *
+   * @param options.unchanged - That the object record is still what it was when it was read; without it it is read.
    * @throws P2P_OBJECT_NOT_FOUND The object is gone.
    * @throws P2P_OBJECT_SUPERSEDED The name now stands for another object.
    */
-  async putSource(announcement: Announcement, options: CallOptions = {}): Promise<void> {
+  async putSource(
+    announcement: Announcement,
+    { unchanged, ...options }: CallOptions & { readonly unchanged?: Condition | undefined } = {},
+  ): Promise<void> {
     const { name, object } = announcement;
+    if (unchanged !== undefined && (await this.#putBeside(announcement, { record: object, unchanged }, options)))
+      return;
     await this.#retryConflicts(name, options, async () => {
       const found = await this.#requireSame(name, object.generation, options);
       return await this.#putBeside(announcement, found, options);

@@ -1,5 +1,5 @@
 /** Reads the records of objects, and deletes those of objects that nobody serves any more. */
-import type { CallOptions, Condition, Entry, MetadataStore } from '../metadata/metadata-store.ts';
+import type { CallOptions, Condition, Entry, Listing, MetadataStore } from '../metadata/metadata-store.ts';
 import type { Logger } from '../observability/logger.ts';
 import {
   objectKey,
@@ -32,7 +32,19 @@ export interface FoundObject {
   readonly object: ObjectRecord;
   /** Of the same generation; at least one. Of many only some, unless all were asked for. */
   readonly sources: readonly ListedSource[];
+  /** Absent when it is no object of ours. */
+  readonly records?: FoundRecords;
 }
+
+/** The records that an object was read from, for who goes on from there without reading them again. */
+export interface FoundRecords {
+  /** That nobody has changed the object record since. */
+  readonly unchanged: Unchanged;
+  /** Of all sources, as of one revision; absent when there were more than were read. */
+  readonly sources?: Listing;
+}
+
+type Unchanged = Extract<Condition, { kind: 'unchanged' }>;
 
 export class ObjectReader {
   readonly #metadata: MetadataStore;
@@ -55,11 +67,16 @@ export class ObjectReader {
     for (let attempt = 0; attempt < FIND_ATTEMPTS_MAX; attempt++) {
       const found = await this.getObject(name, options);
       if (found === undefined) return undefined;
-      const limit = isWhole || attempt > 0 ? {} : { limit: SOURCES_MAX };
-      const { entries } = await this.#metadata.list(sourcesOfPrefix(name), { ...options, ...limit });
-      const { record: object } = found;
+      const limit = isWhole || attempt > 0 ? Number.POSITIVE_INFINITY : SOURCES_MAX;
+      const listing = await this.#metadata.list(sourcesOfPrefix(name), {
+        ...options,
+        ...(Number.isFinite(limit) && { limit }),
+      });
+      const { entries } = listing;
+      const { record: object, unchanged } = found;
       const sources = this.readSources(entries).filter(({ source }) => source.generation === object.generation);
-      if (sources.length > 0) return { object, sources };
+      const records = { unchanged, ...(entries.length < limit && { sources: listing }) };
+      if (sources.length > 0) return { object, sources, records };
       if (entries.length === 0) return undefined;
     }
     return undefined;
@@ -69,11 +86,11 @@ export class ObjectReader {
   async getObject(
     name: string,
     options: CallOptions,
-  ): Promise<{ readonly record: ObjectRecord; readonly unchanged: Condition } | undefined> {
+  ): Promise<{ readonly record: ObjectRecord; readonly unchanged: Unchanged } | undefined> {
     const key = objectKey(name);
     const entry = await this.#metadata.get(key, options);
     if (entry === undefined) return undefined;
-    const unchanged: Condition = { kind: 'unchanged', key, revision: entry.revision };
+    const unchanged = { kind: 'unchanged', key, revision: entry.revision } as const;
     return { record: decodeObjectRecord(key, entry.value), unchanged };
   }
 

@@ -68,7 +68,7 @@ export async function openGold(parts: StoreParts, object: ObjectRecord, request:
     throw error;
   }
   local.isListed = true;
-  parts.mirror?.add(local, { force });
+  local.afterwards(() => parts.mirror?.add(local, { force }));
   local.startDigesting(() => {
     parts.sync.put(local).catch((error: unknown) => {
       if (!local.closing.aborted) parts.logger.warn({ name, error }, 'digest root not published yet');

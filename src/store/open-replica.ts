@@ -13,7 +13,7 @@ import { LocalObject } from './local-object.ts';
 import type { PayloadFeed } from './mooncake/payload-feed.ts';
 import { invalidArgument } from './object-name.ts';
 import type { FoundObject } from './object-reader.ts';
-import type { ObjectRecord } from './records.ts';
+import { type ObjectRecord, totalSizeBytes } from './records.ts';
 import { SourceWatch } from './source-watch.ts';
 import type { StoreParts } from './store-parts.ts';
 
@@ -55,6 +55,17 @@ function checkVerify(name: string, object: ObjectRecord, verify: ReplicaRequest[
   throw invalidArgument('verify', `"${name}" carries ${algorithm}, not ${verify}`);
 }
 
+/** @throws P2P_SIZE_MISMATCH */
+export function checkTotalSize(name: string, object: ObjectRecord, memory: ResolvedMemory): void {
+  const expectedBytes = totalSizeBytes(object.sizes);
+  if (memory.totalBytes === expectedBytes) return;
+  throw new P2PStoreError(
+    ErrorCode.SizeMismatch,
+    `Cannot pull "${name}": it has ${expectedBytes} bytes, the given memory ${memory.totalBytes}`,
+    { name, expectedBytes, actualBytes: memory.totalBytes },
+  );
+}
+
 function supersededError(name: string): P2PStoreError<'P2P_OBJECT_SUPERSEDED'> {
   const message = `Cannot pull "${name}": another object took the name meanwhile`;
   return new P2PStoreError(ErrorCode.ObjectSuperseded, message, { name });
@@ -79,7 +90,7 @@ export async function openReplica(parts: StoreParts, request: ReplicaRequest): P
   onShared?.(local.shared);
   const pull = new Pull(parts, local, request);
   try {
-    const download = await pull.run();
+    const download = await pull.run(found);
     await commit?.();
     await pull.complete();
     return { local, download };
@@ -124,7 +135,8 @@ class Pull {
   readonly #parts: StoreParts;
   readonly #local: LocalObject;
   readonly #request: ReplicaRequest;
-  readonly #superseded = new AbortController();
+  /** Fires when the pull cannot go on. */
+  readonly #failed = new AbortController();
 
   constructor(parts: StoreParts, local: LocalObject, request: ReplicaRequest) {
     this.#parts = parts;
@@ -132,21 +144,47 @@ class Pull {
     this.#request = request;
   }
 
-  async run(): Promise<DownloadResult> {
+  /**
+   * The first bytes are asked of the sources that are known, while this store is being listed and looks at who else there is.
+   *
+   * @param found - The object, and the sources that were found with it.
+   */
+  async run(found: FoundObject): Promise<DownloadResult> {
     const { name } = this.#request;
     const { metadata, reader, segmentName } = this.#parts;
     const { generation } = this.#local.record;
-    const signal = AbortSignal.any([this.#request.signal, this.#superseded.signal]);
+    const signal = AbortSignal.any([this.#request.signal, this.#failed.signal]);
     setMaxListeners(0, signal); // each piece in flight listens
     signal.throwIfAborted();
-    const onSuperseded = (): void => this.#superseded.abort(supersededError(name));
-    const watched = { metadata, reader, name, generation, ownSegment: segmentName, onSuperseded, signal };
-    this.published = this.#publish(signal);
-    this.published.catch(() => {}); // heard of below, or by who gives up
-    await using sources = await SourceWatch.open(watched);
+    const fail = (error: unknown): void => this.#failed.abort(error);
+    this.published = this.#publish(found, signal);
+    const onSuperseded = (): void => fail(supersededError(name));
+    const about = { name, generation, ownSegment: segmentName, found };
+    const sources = new SourceWatch({ metadata, reader, ...about, onSuperseded, signal });
+    this.published.catch(fail);
+    sources.opened.catch(fail);
+    let isDone = false;
+    try {
+      const download = await this.#downloadFrom(sources, signal);
+      await abortable(Promise.all([this.published, sources.opened]), signal);
+      isDone = true;
+      return download;
+    } finally {
+      if (isDone) this.#local.afterwards(() => void this.#closeLater(sources));
+      else await sources.close();
+    }
+  }
+
+  async #closeLater(sources: SourceWatch): Promise<void> {
+    try {
+      await sources.close();
+    } catch (error) {
+      this.#parts.logger.warn({ name: this.#local.name, error }, 'watch of the sources not closed cleanly');
+    }
+  }
+
+  async #downloadFrom(sources: SourceWatch, signal: AbortSignal): Promise<DownloadResult> {
     await using feed = await this.#openFeed(sources, signal);
-    await abortable(this.published, signal);
-    this.#local.isListed = true;
     const ended = new AbortController();
     const completing = this.#completeRecord(sources, ended.signal);
     try {
@@ -164,17 +202,22 @@ class Pull {
     const { payloads, logger } = this.#parts;
     const { name, record: object } = this.#local;
     if (payloads === undefined || object.origin !== 'mooncake') return undefined;
+    await abortable(ours.opened, signal);
     const { PayloadFeed } = await import('./mooncake/payload-feed.ts');
     return await PayloadFeed.open({ name, object, ours, payloads, signal, logger });
   }
 
   /** Lists this store as a source. The first to pull an object of Mooncake's writes the object's record as well. */
-  async #publish(signal: AbortSignal): Promise<void> {
+  async #publish({ records }: FoundObject, signal: AbortSignal): Promise<void> {
     const { directory } = this.#parts;
     const { name, record: object, source } = this.#local;
-    if (object.origin === undefined) return await directory.putSource({ name, object, source }, { signal });
-    const outcome = await directory.relist({ name, object, source }, { signal });
-    if (outcome === 'superseded') throw supersededError(name);
+    if (object.origin === undefined) {
+      await directory.putSource({ name, object, source }, { signal, unchanged: records?.unchanged });
+    } else {
+      const outcome = await directory.relist({ name, object, source }, { signal });
+      if (outcome === 'superseded') throw supersededError(name);
+    }
+    this.#local.isListed = true;
   }
 
   #download(sources: SourceWatch, feed: SourceFeed, signal: AbortSignal): Promise<DownloadResult> {
@@ -190,6 +233,7 @@ class Pull {
       verify: verify !== 'none',
       digestRoot: () => sources.digestRoot,
       signal,
+      later: (work) => this.#local.afterwards(work),
       activity,
       onProgress: onProgress && ((progress) => onProgress({ ...progress, ...(origin && { origin }) })),
       logger,
@@ -214,17 +258,26 @@ class Pull {
     }
   }
 
-  /** The bytes are all there: a metadata store that is away for a while must not take that back. */
+  /**
+   * The bytes are all there, which no metadata store can take back: the records say so soon. Those of an object of Mooncake's say so
+   * before anybody can pull from it, as nobody has digests of it, and others have only its word.
+   */
   async complete(): Promise<void> {
-    const { name, signal } = this.#request;
-    this.#local.complete();
-    this.#parts.mirror?.add(this.#local);
+    const local = this.#local;
+    local.complete();
+    if (local.record.origin !== undefined) await abortable(this.#listComplete(), this.#request.signal);
+    else local.afterwards(() => void this.#listComplete());
+  }
+
+  async #listComplete(): Promise<void> {
+    const { mirror, sync, logger } = this.#parts;
+    const local = this.#local;
+    if (local.closing.aborted) return;
+    mirror?.add(local);
     try {
-      await abortable(this.#parts.sync.put(this.#local), signal);
+      await sync.put(local);
     } catch (error) {
-      signal.throwIfAborted();
-      if (this.#local.isSuperseded) throw error;
-      this.#parts.logger.warn({ name, error }, 'replica is complete, but not listed as such yet');
+      logger.warn({ name: local.name, error }, 'replica is complete, but not listed as such yet');
     }
   }
 }

@@ -1,13 +1,11 @@
 import { setMaxListeners } from 'node:events';
 import { abortable } from '../core/abort.ts';
-import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { Gate } from '../core/gate.ts';
 import type { NicPriorityMatrix } from '../engine/nic-priority-matrix.ts';
 import { mapFile as openFileMapping } from '../memory/map-file.ts';
 import { createMappedFile } from '../memory/mapped-file.ts';
 import { allocate as allocateRegion, type MemoryRegion } from '../memory/memory-region.ts';
-import { type MemoryInput, type ResolvedMemory, resolveMemory } from '../memory/resolve-memory.ts';
-import type { DownloadResult } from '../swarm/download-types.ts';
+import { type MemoryInput, resolveMemory } from '../memory/resolve-memory.ts';
 import {
   checkBufferCount,
   checkIntervalMs,
@@ -21,38 +19,21 @@ import {
   type StatusWatchCallOptions,
   type StoreCallOptions,
 } from './call-options.ts';
+import { Gatherings } from './gatherings.ts';
 import { inLanes } from './lanes.ts';
 import { listObjects } from './list-objects.ts';
 import type { LocalObject } from './local-object.ts';
 import { checkFolderName, checkNamePrefix, checkObjectName, invalidArgument } from './object-name.ts';
 import { type ObjectEvent, watchObjects } from './object-watch.ts';
 import { type GoldRequest, openGold, planObject } from './open-gold.ts';
-import { openReplica, type ReplicaRequest } from './open-replica.ts';
+import { checkTotalSize, openReplica, type ReplicaRequest } from './open-replica.ts';
 import type { PayloadInfo } from './payload-info.ts';
-import { type ObjectRecord, totalSizeBytes } from './records.ts';
+import { totalSizeBytes } from './records.ts';
+import type { FolderContent, FolderReplicaResult, ReplicaResult } from './results.ts';
 import { type ObjectStatus, readSources, readStatus, type SourceListing } from './status.ts';
 import { watchStatus } from './status-watch.ts';
 import { readStoreMetrics } from './store-metrics.ts';
 import { openStoreParts, type P2PStoreOptions, type StoreParts } from './store-parts.ts';
-
-/** What a pull has brought. */
-export interface ReplicaResult extends DownloadResult {
-  readonly name: string;
-  /** Set when a Mooncake store registered the object: nothing vouches for the bytes. */
-  readonly origin?: 'mooncake';
-}
-
-/** What a folder holds that was published. */
-export interface FolderContent {
-  readonly files: number;
-  /** Bytes of the object: its files and the list of them. */
-  readonly totalSize: number;
-}
-
-/** What the pull of a folder has brought. */
-export interface FolderReplicaResult extends ReplicaResult {
-  readonly files: number;
-}
 
 /** Objects taken back at once by `close()`. */
 const CLOSE_LANES = 32;
@@ -68,6 +49,7 @@ export class P2PStore implements AsyncDisposable {
   readonly #parts: StoreParts;
   readonly #closeParts: () => Promise<void>;
   readonly #gate = new Gate('store');
+  readonly #gatherings = new Gatherings();
   readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
 
@@ -323,6 +305,33 @@ export class P2PStore implements AsyncDisposable {
     return this.#run(undefined, () => readStoreMetrics(this.#parts));
   }
 
+  /**
+   * Makes this store known to others that wait for the same object, and connects to them, so that all can pull it at once when
+   * it comes: their first pieces travel some tenths of a second sooner. The wait itself is {@link watch}'s.
+   *
+   * @returns Ends that when it is disposed of; best when the pull is over.
+   * @throws P2P_PAYLOAD_OPENED This store has gathered for it already.
+   *
+   * @example Pull a checkpoint with all others, the moment it is there
+   * ```ts
+   * import type { P2PStore } from 'p2p-store';
+   *
+   * export async function pullWhenThere(store: P2PStore, name: string, path: string): Promise<void> {
+   *   await using _gathering = await store.gather(name);
+   *   for await (const { kind, object } of store.watch(name)) {
+   *     if (kind === 'added' && object.name === name) break;
+   *   }
+   *   await store.getReplicaToFile(name, path);
+   * }
+   * ```
+   */
+  gather(name: string, { signal }: StoreCallOptions = {}): Promise<AsyncDisposable> {
+    return this.#run(signal, (either) => {
+      checkObjectName(name);
+      return this.#gatherings.open(this.#parts, name, either);
+    });
+  }
+
   /** Allocates memory outside the JavaScript heap, of any size. The caller closes it. */
   allocate(sizeBytes: number): MemoryRegion {
     return allocateRegion(sizeBytes);
@@ -455,6 +464,7 @@ export class P2PStore implements AsyncDisposable {
     const { objects, sync, logger } = this.#parts;
     this.#closing.abort(this.#gate.closedError());
     await this.#gate.close();
+    await this.#gatherings.close();
     let isReachable = true;
     await inLanes(objects.open(), CLOSE_LANES, async (local) => {
       try {
@@ -468,16 +478,6 @@ export class P2PStore implements AsyncDisposable {
     await sync.close();
     await this.#closeParts();
   }
-}
-
-function checkTotalSize(name: string, object: ObjectRecord, memory: ResolvedMemory): void {
-  const expectedBytes = totalSizeBytes(object.sizes);
-  if (memory.totalBytes === expectedBytes) return;
-  throw new P2PStoreError(
-    ErrorCode.SizeMismatch,
-    `Cannot pull "${name}": it has ${expectedBytes} bytes, the given memory ${memory.totalBytes}`,
-    { name, expectedBytes, actualBytes: memory.totalBytes },
-  );
 }
 
 /** {@link P2PStore.open} by the name that the original gives it. */

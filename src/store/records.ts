@@ -1,5 +1,5 @@
 /**
- * The two records of an object, as JSON: versioned, unknown fields ignored, and checked when read, because whoever can
+ * The records of an object, as JSON: versioned, unknown fields ignored, and checked when read, because whoever can
  * write to the metadata store can write anything. Sizes are O(buffers): shards, pieces and digests never appear.
  */
 import { isIP } from 'node:net';
@@ -65,6 +65,13 @@ export interface SourceRecord {
   readonly sizes: readonly number[];
 }
 
+/** A store that waits for an object, where others that wait too can reach it. */
+export interface WaitingRecord {
+  readonly version: 1;
+  readonly peerEndpoint: string;
+  readonly peerAddresses?: readonly string[] | undefined;
+}
+
 const text = z.string().min(1).max(255);
 const sizes = z.array(z.int().min(0)).max(BUFFERS_MAX);
 const powerOfTwo = z.number().refine(isPowerOfTwo, { error: 'not a power of two' });
@@ -105,14 +112,20 @@ const objectRecordSchema: z.ZodType<ObjectRecord> = z
   })
   .refine((record) => countPieces(record) <= PIECES_MAX, { error: 'more pieces than any object has' });
 
+const place = {
+  peerEndpoint: z.string().min(3).max(300),
+  peerAddresses: z.array(numericAddress).max(PEER_ADDRESSES_MAX).optional().catch(undefined),
+};
+
+const waitingRecordSchema: z.ZodType<WaitingRecord> = z.object({ version: z.literal(1), ...place });
+
 const sourceRecordSchema: z.ZodType<SourceRecord> = z
   .object({
     version: z.literal(1),
     generation: text,
     role: z.enum(['gold', 'replica']),
     isComplete: z.boolean(),
-    peerEndpoint: z.string().min(3).max(300),
-    peerAddresses: z.array(numericAddress).max(PEER_ADDRESSES_MAX).optional().catch(undefined),
+    ...place,
     addresses: z.array(address).max(BUFFERS_MAX),
     sizes,
   })
@@ -166,6 +179,16 @@ export function encodeSourceRecord(key: string, record: SourceRecord): Uint8Arra
 /** @throws P2P_RECORD_INVALID */
 export function decodeSourceRecord(key: string, value: Uint8Array): SourceRecord {
   return decode(sourceRecordSchema, key, value);
+}
+
+/** @throws P2P_RECORD_TOO_LARGE */
+export function encodeWaitingRecord(key: string, record: WaitingRecord): Uint8Array {
+  return encode(key, record);
+}
+
+/** @throws P2P_RECORD_INVALID */
+export function decodeWaitingRecord(key: string, value: Uint8Array): WaitingRecord {
+  return decode(waitingRecordSchema, key, value);
 }
 
 export function totalSizeBytes(sizesBytes: readonly number[]): number {

@@ -1,9 +1,9 @@
 import type { CallOptions, Entry, MetadataStore, WatchEvent } from '../metadata/metadata-store.ts';
 import type { SourceFeed, SourceInfo } from '../swarm/source-feed.ts';
-import type { ObjectReader } from './object-reader.ts';
-import { objectKey, parseSourceKey } from './record-keys.ts';
+import type { FoundObject, ListedSource, ObjectReader } from './object-reader.ts';
+import { objectKey, parseSourceKey, sourceRing } from './record-keys.ts';
 import type { SourceRecord } from './records.ts';
-import { SourceArc } from './source-arc.ts';
+import { RingArc } from './ring-arc.ts';
 
 export interface SourceWatchOptions extends CallOptions {
   readonly metadata: MetadataStore;
@@ -12,8 +12,10 @@ export interface SourceWatchOptions extends CallOptions {
   readonly generation: string;
   /** This store, which is no source to itself. */
   readonly ownSegment: string;
-  /** Looks at all sources, however many; by default at enough of them, see {@link SourceArc}. */
+  /** Looks at all sources, however many; by default at enough of them, see {@link RingArc}. */
   readonly isWhole?: boolean;
+  /** The object as it has just been found; absent: reads all records. */
+  readonly found?: FoundObject;
   /** Another object took the name. Called once at most. */
   readonly onSuperseded: () => void;
 }
@@ -32,18 +34,34 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
   #isSuperseded = false;
   #digestRoot: string | undefined;
   readonly #watches: AsyncDisposable[] = [];
+  readonly #opening: Promise<unknown>;
 
-  private constructor(options: SourceWatchOptions) {
+  /** Resolves when all that is listed is shown, and all that changes will be. */
+  readonly opened: Promise<void>;
+
+  constructor(options: SourceWatchOptions) {
     this.#options = options;
+    const { found } = options;
+    if (found?.records?.sources !== undefined) for (const listing of found.sources) this.#show(listing);
+    const opening = Promise.allSettled([this.#watchSources(), this.#watchObject()]);
+    this.#opening = opening;
+    this.opened = opening.then((outcomes) => {
+      const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+      if (failed !== undefined) throw failed.reason;
+    });
+    this.opened.catch(() => {}); // told to whoever waits for it
   }
 
+  /** @returns When it is {@link opened}. */
   static async open(options: SourceWatchOptions): Promise<SourceWatch> {
-    const opened = new SourceWatch(options);
-    const outcomes = await Promise.allSettled([opened.#watchSources(), opened.#watchObject()]);
-    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
-    if (failed === undefined) return opened;
-    await opened.close();
-    throw failed.reason;
+    const watch = new SourceWatch(options);
+    try {
+      await watch.opened;
+      return watch;
+    } catch (error) {
+      await watch.close();
+      throw error;
+    }
   }
 
   /** The root of the object's digests in hex, once its record says it. */
@@ -62,6 +80,7 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
 
   async close(): Promise<void> {
     this.#listeners.clear();
+    await this.#opening;
     await Promise.all(this.#watches.map((watch) => watch[Symbol.asyncDispose]()));
   }
 
@@ -70,11 +89,12 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
   }
 
   async #watchSources(): Promise<void> {
-    const { metadata, name, isWhole = false, signal } = this.#options;
-    const arc = await SourceArc.open({
+    const { metadata, name, isWhole = false, found, signal } = this.#options;
+    const arc = await RingArc.open({
       metadata,
-      name,
+      ring: sourceRing(name),
       isWhole,
+      listed: found?.records?.sources,
       signal,
       onListed: (entries) => this.#relist(entries),
       onEvents: (events) => this.#apply(events),
@@ -83,15 +103,25 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
   }
 
   async #watchObject(): Promise<void> {
-    const { metadata, name, signal } = this.#options;
-    const listed = await metadata.list(objectKey(name), { ...(signal && { signal }) });
-    this.#readObject(listed.entries);
+    const { metadata, name } = this.#options;
     const watch = await metadata.watch(objectKey(name), {
-      fromRevision: listed.revision + 1n,
+      fromRevision: (await this.#objectRevision()) + 1n,
       onEvents: (events) => this.#readObject(events.flatMap((event) => (event.kind === 'put' ? [event.entry] : []))),
       onReset: (entries) => this.#readObject(entries),
     });
     this.#watches.push(watch);
+  }
+
+  /** @returns Of the object record as it was read. */
+  async #objectRevision(): Promise<bigint> {
+    const { metadata, name, found, signal } = this.#options;
+    if (found?.records !== undefined) {
+      this.#digestRoot = found.object.digest.root;
+      return found.records.unchanged.revision;
+    }
+    const { entries, revision } = await metadata.list(objectKey(name), { ...(signal && { signal }) });
+    this.#readObject(entries);
+    return revision;
   }
 
   #readObject(entries: readonly Entry[]): void {
@@ -103,8 +133,11 @@ export class SourceWatch implements SourceFeed, AsyncDisposable {
 
   #put(entry: Entry): 'ours' | 'replaced' | undefined {
     const [listing] = this.#options.reader.readSources([entry]);
-    if (listing === undefined || listing.segment === this.#options.ownSegment) return undefined;
-    const { segment, source } = listing;
+    return listing && this.#show(listing);
+  }
+
+  #show({ segment, source }: ListedSource): 'ours' | 'replaced' | undefined {
+    if (segment === this.#options.ownSegment) return undefined;
     if (source.generation === this.#options.generation) {
       this.#sources.set(segment, sourceInfo(segment, source));
       return 'ours';

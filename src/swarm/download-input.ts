@@ -23,6 +23,8 @@ export interface DownloadInput {
   /** The root as the object's record holds it now, in hex; a source that is not gold is believed by it. */
   readonly digestRoot?: (() => string | undefined) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** When to end what a download that succeeded does not need any more, such as its streams. Default: at once. */
+  readonly later?: ((work: () => void) => void) | undefined;
   readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
   /** Of the store that downloads; without it nobody counts. */
   readonly activity?: SwarmActivity | undefined;

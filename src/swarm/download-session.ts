@@ -147,7 +147,7 @@ export class DownloadSession implements RunningDownload {
     } finally {
       signal?.removeEventListener('abort', onAbort);
       unsubscribe();
-      await this.#becomeQuiet();
+      await this.#becomeQuiet(outcome === 'completed' ? this.#input.later : undefined);
       this.#object.attachProgress(last);
       this.#activity.running.delete(this);
       this.#activity.ended[outcome === 'failed' && signal?.aborted ? 'canceled' : outcome] += 1;
@@ -391,11 +391,11 @@ export class DownloadSession implements RunningDownload {
     this.#end(error);
   }
 
-  async #becomeQuiet(): Promise<void> {
+  async #becomeQuiet(later: DownloadInput['later']): Promise<void> {
     this.#isEnding = true;
     this.#cancelTick();
     this.#cancelLookAgain();
-    this.#neighbours.close();
+    this.#neighbours.close(later);
     const fetches = [...this.#fetches.values()];
     for (const fetch of fetches) fetch.cancel(new Error('the download has ended'));
     await Promise.allSettled([

@@ -92,10 +92,18 @@ export class Neighbours {
     this.#follow(known.source, 2_000);
   }
 
-  close(): void {
+  /** @param later - When to end the streams. Nothing that comes over them counts any more. */
+  close(later: (work: () => void) => void = (work) => work()): void {
     this.#unsubscribe();
-    for (const { stop } of this.#known.values()) stop.abort();
+    const known = [...this.#known.values()];
     this.#known.clear();
+    later(() => {
+      for (const { stop } of known) stop.abort();
+    });
+  }
+
+  #isKnown(neighbour: Neighbour): boolean {
+    return this.#known.get(neighbour.source.segment) === neighbour;
   }
 
   #reconcile(): void {
@@ -171,12 +179,12 @@ export class Neighbours {
         await this.#followOnce(neighbour, () => {
           failures = 0;
         });
-        if (signal.aborted) return;
+        if (signal.aborted || !this.#isKnown(neighbour)) return;
         this.#leave(neighbour.source);
         return;
       } catch (error) {
         neighbour.isConnected = false;
-        if (signal.aborted) return;
+        if (signal.aborted || !this.#isKnown(neighbour)) return;
         this.#input.events.onLost(neighbour.source, error);
       }
       await sleep(backoffMs(failures, { firstMs: 100, maxMs: 2_000 }, this.#input.random), signal);
@@ -193,6 +201,7 @@ export class Neighbours {
     let last: State = State.SERVING;
     const onMessage = (message: Availability): void => {
       cancelTimer();
+      if (!this.#isKnown(neighbour)) return;
       const isFirst = !neighbour.isConnected;
       neighbour.isConnected = true;
       if (isFirst) onFirst();

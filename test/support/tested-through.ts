@@ -10,6 +10,7 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/cli/serving.ts': 'test/integration/cli/publish-and-get.test.ts',
   'src/cli/session.ts': 'test/integration/cli/publish-and-get.test.ts',
   'src/cli/waiting.ts': 'test/integration/cli/waiting-get.test.ts',
+  'src/store/gatherings.ts': 'test/unit/store/waiting-store.test.ts',
   'src/digest/digest-worker.ts': 'test/unit/digest/digest-pool.test.ts',
   'src/digest/pending-digest.ts': 'test/unit/digest/digest-pool.test.ts',
   'src/core/coalesced-write.ts': 'test/unit/engine/segment-directory.test.ts',

@@ -59,15 +59,25 @@ async function runGet(context: CommandContext): Promise<ExitCode> {
   using deadline = openDeadline(interruption.signal, config.timeoutMs);
   await using store = await openStore(context, deadline.signal);
   await using _metrics = await openMetrics(context, store);
-  const { signal } = deadline;
-  const objects = config.wait ? await waitForObjects(context, store, name, signal) : await store.list(name, { signal });
+  const pulled = await findAndPull(context, store, name, deadline.signal);
+  deadline[Symbol.dispose]();
+  if (config.seed) await serveUntilInterrupted(context, { roots: [name], ...pulled });
+  return ExitCode.Done;
+}
+
+async function findAndPull(
+  context: CommandContext,
+  store: P2PStore,
+  name: string,
+  signal: AbortSignal,
+): Promise<{ readonly objects: number; readonly bytes: number }> {
+  await using wait = context.config.wait ? await waitForObjects(context, store, name, signal) : undefined;
+  const objects = wait?.objects ?? (await store.list(name, { signal }));
   const items = planPull(name, objects);
   if (items.length === 0) throw await notFound(store, name, objects, signal);
   const bytes = items.reduce((total, item) => total + item.bytes, 0);
   await pull(context, store, { name, items, bytes, signal });
-  deadline[Symbol.dispose]();
-  if (config.seed) await serveUntilInterrupted(context, { roots: [name], objects: items.length, bytes });
-  return ExitCode.Done;
+  return { objects: items.length, bytes };
 }
 
 /** Says what there is in place of a name that nobody serves. */

@@ -46,9 +46,11 @@ describe.each([
     expectSameBytes(atB, data);
     expect(result).toMatchObject({ name: 'models/x', bytes: data.length, verified: 'xxh64' });
     expect(result.sources.map(({ segment }) => segment)).toEqual(['A']);
+    const isListed = async (): Promise<boolean> => (await c.sources('models/x')).every(({ isComplete }) => isComplete);
+    await eventually('the replica to be listed as complete', isListed);
     expect(await c.sources('models/x')).toMatchObject([
-      { segment: 'A', role: 'gold', isComplete: true },
-      { segment: 'B', role: 'replica', isComplete: true },
+      { segment: 'A', role: 'gold' },
+      { segment: 'B', role: 'replica' },
     ]);
 
     await a.unregister('models/x');
@@ -349,13 +351,13 @@ describe('status', () => {
     const data = fillBytes(2 * MIB);
     await a.register('x', [data], [data.length], SHARD, '*', { pieceSize: MIB });
     await b.getReplica('x', [Buffer.alloc(data.length)], [data.length]);
-    const source = { state: 'serving', isComplete: true, pieces: 2, verifiedPieces: 2 };
+    const source = { state: 'serving', pieces: 2, verifiedPieces: 2 };
     expect(await a.status('x')).toMatchObject({
       name: 'x',
       totalSize: data.length,
       verify: 'xxh64',
       sources: [
-        { segment: 'A', role: 'gold', ...source },
+        { segment: 'A', role: 'gold', isComplete: true, ...source },
         { segment: 'B', role: 'replica', ...source },
       ],
     });

@@ -1,20 +1,22 @@
 import { randomInt } from 'node:crypto';
 import { sleep } from '../core/abort.ts';
 import { backoffMs } from '../core/backoff.ts';
-import type { Entry, MetadataStore, Watch, WatchEvent } from '../metadata/metadata-store.ts';
-import { ARC_DIGITS, arcPrefix, goldsPrefix, parseSourceKey, sourcesOfPrefix } from './record-keys.ts';
+import type { Entry, Listing, MetadataStore, Watch, WatchEvent } from '../metadata/metadata-store.ts';
+import { ARC_DIGITS, type RingKeys } from './record-keys.ts';
 
-/** Replicas to look at: above the first number the arc is halved, below the second it is doubled. */
-const REPLICAS_MAX = 256;
-const REPLICAS_MIN = 32;
-const REPLICAS_AIM = 128;
+/** Stores to look at: above the first number the arc is halved, below the second it is doubled. */
+const STORES_MAX = 256;
+const STORES_MIN = 32;
+const STORES_AIM = 128;
 const RETRY = { firstMs: 200, maxMs: 5_000 };
 
-export interface SourceArcOptions {
+export interface RingArcOptions {
   readonly metadata: MetadataStore;
-  readonly name: string;
-  /** Looks at all sources, however many. */
+  readonly ring: RingKeys;
+  /** Looks at all stores, however many. */
   readonly isWhole: boolean;
+  /** All records, when they have just been read: `onListed` is not called for these. */
+  readonly listed?: Listing | undefined;
   /** Ends the opening. */
   readonly signal: AbortSignal | undefined;
   /** All that is in view now. Called before `open` resolves, and whenever the view has moved. */
@@ -23,28 +25,29 @@ export interface SourceArcOptions {
 }
 
 /**
- * The source records of one object that this store looks at. While there are few it is all of them. When they are many it
- * is the gold sources and the replicas of an arc: their places are spread evenly over a ring, and each store looks at a
- * part of the ring that it chose by chance and that is as long as it takes to hold some 32 to 256 of them. So what a store reads does
- * not grow with the swarm, and who knows whom stays random.
+ * Records of many stores about one object, of which this store looks at a part. While there are few it is all of them. When
+ * they are many it is an arc: the places of stores are spread evenly over a ring, and each store looks at a part of the ring that it
+ * chose by chance and that is as long as it takes to hold some 32 to 256 of them. So what a store reads does not grow with
+ * the swarm, and who knows whom stays random. Gold sources stand apart from the ring and are in view always.
  */
-export class SourceArc implements AsyncDisposable {
-  readonly #options: SourceArcOptions;
+export class RingArc implements AsyncDisposable {
+  readonly #options: RingArcOptions;
   readonly #closed = new AbortController();
   /** First binary digits of the places in view; empty: all. */
   #arc = '';
-  readonly #replicas = new Set<string>();
+  readonly #onRing = new Set<string>();
   #watches: Watch[] = [];
   #moving: Promise<void> | undefined;
 
-  private constructor(options: SourceArcOptions) {
+  private constructor(options: RingArcOptions) {
     this.#options = options;
   }
 
-  static async open(options: SourceArcOptions): Promise<SourceArc> {
-    const opened = new SourceArc(options);
+  static async open(options: RingArcOptions): Promise<RingArc> {
+    const opened = new RingArc(options);
     try {
-      await opened.#look('', options.signal);
+      if (options.listed === undefined) await opened.#look('', options.signal);
+      else await opened.#watch('', [options.listed]);
       return opened;
     } catch (error) {
       await opened.close();
@@ -64,21 +67,29 @@ export class SourceArc implements AsyncDisposable {
 
   /** Lists and watches an arc, or a part of it when it holds too many. */
   async #look(arc: string, signal: AbortSignal | undefined): Promise<void> {
-    const { metadata, name, isWhole, onListed } = this.#options;
-    const options = { ...(signal && { signal }), ...(!isWhole && { limit: REPLICAS_MAX + 1 }) };
-    const prefixes = arc === '' ? [sourcesOfPrefix(name)] : [goldsPrefix(name), arcPrefix(name, arc)];
-    const listed = await Promise.all(prefixes.map((prefix) => metadata.list(prefix, options)));
-    const entries = listed.flatMap((listing) => listing.entries);
+    const { metadata, ring, isWhole, onListed } = this.#options;
+    const options = { ...(signal && { signal }), ...(!isWhole && { limit: STORES_MAX + 1 }) };
+    const listed = await Promise.all(this.#prefixes(arc).map((prefix) => metadata.list(prefix, options)));
     const inArc = listed.at(-1)?.entries ?? [];
-    if (!isWhole && inArc.length > REPLICAS_MAX && arc.length < ARC_DIGITS) {
-      return await this.#look(narrower(arc, inArc), signal);
+    if (!isWhole && inArc.length > STORES_MAX && arc.length < ARC_DIGITS) {
+      return await this.#look(narrower(ring, arc, inArc), signal);
     }
+    onListed(listed.flatMap(({ entries }) => entries));
+    await this.#watch(arc, listed);
+  }
+
+  #prefixes(arc: string): readonly string[] {
+    const { ring } = this.#options;
+    return arc === '' ? [ring.all] : [...ring.apart, ring.arc(arc)];
+  }
+
+  /** @param listed - What the prefixes of the arc held. */
+  async #watch(arc: string, listed: readonly Listing[]): Promise<void> {
     this.#arc = arc;
-    this.#replicas.clear();
-    for (const { key } of entries) this.#count(key, true);
-    onListed(entries);
-    for (const [index, prefix] of prefixes.entries()) {
-      const watch = await metadata.watch(prefix, {
+    this.#onRing.clear();
+    for (const { key } of listed.flatMap(({ entries }) => entries)) this.#count(key, true);
+    for (const [index, prefix] of this.#prefixes(arc).entries()) {
+      const watch = await this.#options.metadata.watch(prefix, {
         fromRevision: (listed[index]?.revision ?? 0n) + 1n,
         onEvents: (events) => this.#onEvents(events),
         onReset: () => this.#move(arc),
@@ -100,15 +111,15 @@ export class SourceArc implements AsyncDisposable {
   /** Half the arc when it holds too many, twice the arc when it holds too few. */
   #betterArc(): string | undefined {
     if (this.#options.isWhole) return undefined;
-    if (this.#replicas.size > REPLICAS_MAX && this.#arc.length < ARC_DIGITS) return this.#arc + digits(1);
-    if (this.#replicas.size < REPLICAS_MIN && this.#arc !== '') return this.#arc.slice(0, -1);
+    if (this.#onRing.size > STORES_MAX && this.#arc.length < ARC_DIGITS) return this.#arc + digits(1);
+    if (this.#onRing.size < STORES_MIN && this.#arc !== '') return this.#arc.slice(0, -1);
     return undefined;
   }
 
   #count(key: string, isThere: boolean): void {
-    if (parseSourceKey(key)?.role !== 'replica') return;
-    if (isThere) this.#replicas.add(key);
-    else this.#replicas.delete(key);
+    if (this.#options.ring.placeOf(key) === undefined) return;
+    if (isThere) this.#onRing.add(key);
+    else this.#onRing.delete(key);
   }
 
   /** Looks at another arc, or at the same one anew; tries until it can. */
@@ -145,11 +156,11 @@ function digits(count: number): string {
   return Array.from({ length: count }, () => randomInt(2)).join('');
 }
 
-/** A part of an arc for {@link REPLICAS_AIM} replicas, from the first of them that were listed, in the order of their places. */
-function narrower(arc: string, first: readonly Entry[]): string {
-  const last = parseSourceKey(first.at(-1)?.key ?? '')?.place ?? '';
+/** A part of an arc for {@link STORES_AIM} stores, from the first of them that were listed, in the order of their places. */
+function narrower(ring: RingKeys, arc: string, first: readonly Entry[]): string {
+  const last = ring.placeOf(first.at(-1)?.key ?? '') ?? '';
   const beyond = last.slice(arc.length);
   const covered = (Number.parseInt(beyond || '0', 2) + 1) / 2 ** beyond.length;
-  const depth = Math.floor(Math.log2(first.length / covered / REPLICAS_AIM));
+  const depth = Math.floor(Math.log2(first.length / covered / STORES_AIM));
   return arc + digits(Math.min(Math.max(depth, 1), ARC_DIGITS - arc.length));
 }

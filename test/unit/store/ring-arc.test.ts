@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Entry, MetadataStore, WatchEvent } from '../../../src/metadata/metadata-store.ts';
 import { openMetadataStore } from '../../../src/metadata/open-metadata-store.ts';
-import { parseSourceKey, sourceKey } from '../../../src/store/record-keys.ts';
-import { SourceArc } from '../../../src/store/source-arc.ts';
+import { parseSourceKey, sourceKey, sourceRing } from '../../../src/store/record-keys.ts';
+import { RingArc } from '../../../src/store/ring-arc.ts';
 import { eventually } from '../../support/eventually.ts';
 import { freshMemoryUri } from '../../support/test-store.ts';
 
@@ -35,10 +35,13 @@ class View {
   };
 }
 
-async function openArc(isWhole = false): Promise<{ readonly arc: SourceArc; readonly view: View }> {
+async function openArc(isWhole = false): Promise<{ readonly arc: RingArc; readonly view: View }> {
   const view = new View();
   const { onListed, onEvents } = view;
-  return { view, arc: await SourceArc.open({ metadata, name: 'x', isWhole, signal: undefined, onListed, onEvents }) };
+  return {
+    view,
+    arc: await RingArc.open({ metadata, ring: sourceRing('x'), isWhole, signal: undefined, onListed, onEvents }),
+  };
 }
 
 async function change(kind: 'put' | 'delete', from: number, to: number): Promise<void> {
@@ -56,7 +59,7 @@ async function putGold(): Promise<void> {
   await metadata.commit([], [{ kind: 'put', key: sourceKey('x', 'gold', 'gold'), value: Buffer.from('{}') }]);
 }
 
-describe('SourceArc', () => {
+describe('RingArc', () => {
   test('shows all sources while they are few', async () => {
     await putGold();
     await change('put', 0, 200);
