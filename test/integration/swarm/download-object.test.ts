@@ -18,11 +18,13 @@ function gated(
   node: SwarmNode,
   isOpen: (requests: number) => boolean,
 ): PieceEngine & { readonly started: () => number } {
+  let passed = 0;
   let started = 0;
   return {
     started: () => started,
     async openSegment(name, options) {
-      await eventually('the gate to open', () => isOpen(started));
+      // Many come at the same time: each is counted as it passes, before the next one asks.
+      await eventually('the gate to open', () => isOpen(passed) && ++passed);
       return await node.engine.openSegment(name, options);
     },
     submitTransfer(requests, options) {
