@@ -18,6 +18,8 @@ const ETCD_PORT = 2379;
 const ETCD_READY_TRIES = 200;
 /** That a receiver's process grows by, beside its copy of the object. */
 const HEAP_BYTES = 48 << 20;
+/** What the publisher, etcd and the kernel's sockets take. */
+const OTHER_BYTES = 768 << 20;
 
 /** Hosts, links, an etcd and a file to publish. Leaving its scope takes all away; so does a reaper if this process dies. */
 export class Laboratory implements AsyncDisposable {
@@ -77,7 +79,7 @@ export class Laboratory implements AsyncDisposable {
    * takes back what is free for two seconds, and to get it again, page by page, costs more than the transfers.
    */
   async reserveMemory(receivers: number): Promise<void> {
-    await writeZeroFile(this.file('reserve'), receivers * (this.options.sizeBytes + HEAP_BYTES) + (768 << 20));
+    await writeZeroFile(this.file('reserve'), receivers * (this.options.sizeBytes + HEAP_BYTES) + OTHER_BYTES);
   }
 
   /** Gives what was reserved to whoever asks for memory next. */

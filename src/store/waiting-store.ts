@@ -15,6 +15,7 @@ const CLOSE_MS = 1_000;
 export class WaitingStore implements AsyncDisposable {
   readonly #parts: StoreParts;
   readonly #name: string;
+  readonly #key: string;
   readonly #gathering: Gathering;
   #arc: RingArc | undefined;
   #forgetLease: () => void = () => {};
@@ -22,6 +23,7 @@ export class WaitingStore implements AsyncDisposable {
   private constructor(parts: StoreParts, name: string) {
     this.#parts = parts;
     this.#name = name;
+    this.#key = waitingKey(name, parts.segmentName);
     this.#gathering = new Gathering({
       name,
       peers: parts.peerClient,
@@ -67,10 +69,6 @@ export class WaitingStore implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-
-  get #key(): string {
-    return waitingKey(this.#name, this.#parts.segmentName);
   }
 
   async #list(signal?: AbortSignal): Promise<void> {

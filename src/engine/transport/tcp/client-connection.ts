@@ -191,8 +191,9 @@ export class ClientConnection implements Channel {
 
   #limitWindow(): void {
     const { bytesPerMsMax } = this.#context;
-    const tripMs = bytesPerMsMax === undefined || isSameHost(this.fd) ? undefined : roundTripMs(this.fd);
-    if (bytesPerMsMax === undefined || tripMs === undefined) return;
+    if (bytesPerMsMax === undefined || isSameHost(this.fd)) return;
+    const tripMs = roundTripMs(this.fd);
+    if (tripMs === undefined) return;
     const windowBytes = Math.max(WINDOW_BYTES_MIN, Math.ceil(2 * tripMs * bytesPerMsMax));
     setReceiveWindow(this.fd, windowBytes);
     this.#lowWaterBytesMax = Math.min(LOW_WATER_BYTES, windowBytes * LOW_WATER_SHARE);
