@@ -95,26 +95,30 @@ export async function createMappedFile(
 ): Promise<MappedFile> {
   const { signal } = options;
   signal?.throwIfAborted();
-  await requireReplaceable(path);
   const hiddenName = `.${basename(path).slice(0, NAME_PART_LENGTH)}.p2pstore-${randomBytes(6).toString('hex')}`;
   const temporaryPath = join(dirname(path), hiddenName);
-  let file: FileHandle;
-  try {
-    file = await fs.open(temporaryPath, 'wx+');
-  } catch (cause) {
-    throw writeError('create', path, sizeBytes, cause);
+  const [check, opening] = await Promise.allSettled([requireReplaceable(path), fs.open(temporaryPath, 'wx+')]);
+  if (check.status === 'rejected') {
+    if (opening.status === 'fulfilled') await discard(opening.value, temporaryPath);
+    throw check.reason;
   }
+  if (opening.status === 'rejected') throw writeError('create', path, sizeBytes, opening.reason);
+  const file = opening.value;
   try {
     if (sizeBytes > 0) await reserve(file, temporaryPath, sizeBytes, signal);
     const address = sizeBytes === 0 ? 0 : mapFileShared(file.fd, sizeBytes, 'read-write');
     const region = new MemoryRegion({ address, sizeBytes, kind: 'file', isWritable: true, path });
     return new MappedFile(path, temporaryPath, file, region);
   } catch (cause) {
-    await file.close();
-    await removeFile(temporaryPath);
+    await discard(file, temporaryPath);
     signal?.throwIfAborted();
     throw writeError('create', path, sizeBytes, cause);
   }
+}
+
+async function discard(file: FileHandle, path: string): Promise<void> {
+  await file.close();
+  await removeFile(path);
 }
 
 /** Finds out before the transfer, not at the rename behind it. */

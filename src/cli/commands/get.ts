@@ -1,9 +1,6 @@
-import fs from 'node:fs/promises';
-import path from 'node:path';
 import { forEachBounded } from '../../core/bounded.ts';
 import { ErrorCode, P2PStoreError } from '../../core/errors.ts';
 import type { DownloadSource, GetReplicaOptions } from '../../index.ts';
-import { OutputFolder } from '../../store/folder/output-folder.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { openDeadline } from '../deadline.ts';
 import { ExitCode } from '../exit-code.ts';
@@ -11,6 +8,7 @@ import { openMetrics } from '../metrics-server.ts';
 import { COMMON_OPTIONS, PORT_OPTIONS, TRANSFER_OPTIONS } from '../options.ts';
 import { type PullItem, planPull, type RemoteObject } from '../pull-plan.ts';
 import { PullProgress } from '../pull-progress.ts';
+import { openPullTarget, type PullTarget } from '../pull-target.ts';
 import { formatBytes, formatCount, formatRate, formatSeconds } from '../quantities.ts';
 import { serveUntilInterrupted } from '../serving.ts';
 import { openStore, type P2PStore } from '../session.ts';
@@ -71,12 +69,13 @@ async function findAndPull(
   name: string,
   signal: AbortSignal,
 ): Promise<{ readonly objects: number; readonly bytes: number }> {
+  await using target = await openPullTarget(name, context.config.outputPath ?? '');
   await using wait = context.config.wait ? await waitForObjects(context, store, name, signal) : undefined;
   const objects = wait?.objects ?? (await store.list(name, { signal }));
   const items = planPull(name, objects);
   if (items.length === 0) throw await notFound(store, name, objects, signal);
   const bytes = items.reduce((total, item) => total + item.bytes, 0);
-  await pull(context, store, { name, items, bytes, signal });
+  await pull(context, store, { name, items, bytes, target, signal });
   return { objects: items.length, bytes };
 }
 
@@ -109,12 +108,17 @@ interface Pull {
   readonly name: string;
   readonly items: readonly PullItem[];
   readonly bytes: number;
+  readonly target: PullTarget;
   readonly signal: AbortSignal;
 }
 
-async function pull(context: CommandContext, store: P2PStore, { name, items, bytes, signal }: Pull): Promise<void> {
+async function pull(
+  context: CommandContext,
+  store: P2PStore,
+  { name, items, bytes, target, signal }: Pull,
+): Promise<void> {
   const { config, output } = context;
-  await using target = await openTarget(name, items, config.outputPath ?? '', signal);
+  await target.open(items, signal);
   const progress = new PullProgress(output, name, bytes);
   const from = new Map<string, DownloadSource>();
   let files = 0;
@@ -162,41 +166,4 @@ async function pull(context: CommandContext, store: P2PStore, { name, items, byt
       origin === undefined ? '' : ' Not verified: it was registered by a Mooncake store, which keeps no digests.'
     }`,
   );
-}
-
-/** Where objects are received, and how they get to their places. */
-interface Target extends AsyncDisposable {
-  placeOf(item: PullItem): string;
-  commit(): Promise<void>;
-}
-
-/** A folder fills the folder `outputPath`; an object is a file of that path, or one in it when it is a folder. */
-async function openTarget(
-  name: string,
-  items: readonly PullItem[],
-  outputPath: string,
-  signal: AbortSignal,
-): Promise<Target> {
-  if (outputPath === '') {
-    throw new P2PStoreError(ErrorCode.InvalidArgument, 'Cannot use --output: it is empty', { argument: '--output' });
-  }
-  const isWholeFolder = items.some(({ relativePath, isEmptyFolder }) => relativePath === '' && !isEmptyFolder);
-  if (isWholeFolder) {
-    const nothing = (): Promise<void> => Promise.resolve(); // the store stages and commits by itself
-    return { placeOf: () => outputPath, commit: nothing, [Symbol.asyncDispose]: nothing };
-  }
-  const isFolder =
-    name.endsWith('/') ||
-    (await fs.stat(outputPath).then(
-      (stats) => stats.isDirectory(),
-      () => outputPath.endsWith('/'),
-    ));
-  const file = path.resolve(outputPath);
-  const placed = isFolder ? items : items.map((item) => ({ ...item, relativePath: path.basename(file) }));
-  const folder = await OutputFolder.open(isFolder ? outputPath : path.dirname(file), placed, signal);
-  return {
-    placeOf: (item) => folder.stagedPath(isFolder ? item : { kind: 'file', relativePath: path.basename(file) }),
-    commit: () => folder.commit(),
-    [Symbol.asyncDispose]: () => folder.close(),
-  };
 }

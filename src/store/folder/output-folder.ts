@@ -9,6 +9,7 @@ import path from 'node:path';
 import { forEachBounded } from '../../core/bounded.ts';
 import { ErrorCode, P2PStoreError } from '../../core/errors.ts';
 import { checkFile, checkFolder, checkOutput } from './check-output.ts';
+import { MadeFolders } from './made-folders.ts';
 import { folderOf, type PathItem } from './relative-paths.ts';
 
 export interface OutputItem extends PathItem {
@@ -28,9 +29,8 @@ export class OutputFolder implements AsyncDisposable {
   readonly #path: string;
   readonly #signal: AbortSignal;
   #stagingPath = '';
-  /** The outermost folder that was made around the hidden one; undefined when none was. */
-  #firstMade: string | undefined;
-  #isCommitted = false;
+  /** Around the hidden one. */
+  #around: MadeFolders | undefined;
 
   private constructor(outputPath: string, signal: AbortSignal) {
     this.#path = path.resolve(outputPath);
@@ -76,20 +76,13 @@ export class OutputFolder implements AsyncDisposable {
     await forEachBounded(moves, CALLS_MAX, unaborted, ({ from, to }) =>
       attempt('move into place', to, () => fs.rename(from, to)),
     );
-    this.#isCommitted = true;
+    this.#around?.keep();
   }
 
   /** Removes what was received and not committed, and the folders made for it. Idempotent. */
   async close(): Promise<void> {
     if (this.#stagingPath !== '') await fs.rm(this.#stagingPath, { recursive: true, force: true });
-    if (this.#isCommitted || this.#firstMade === undefined) return;
-    for (let at = path.dirname(this.#path); ; at = path.dirname(at)) {
-      const isRemoved = await fs.rmdir(at).then(
-        () => true,
-        () => false, // somebody else put something there meanwhile: it stays
-      );
-      if (!isRemoved || at === this.#firstMade) return;
-    }
+    await this.#around?.[Symbol.asyncDispose]();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -99,11 +92,9 @@ export class OutputFolder implements AsyncDisposable {
   async #prepare(isThere: boolean, items: readonly OutputItem[]): Promise<void> {
     const around = isThere ? this.#path : path.dirname(this.#path);
     const stagingPath = path.join(around, `.p2pstore-${randomBytes(6).toString('hex')}`);
-    await attempt('make folder', this.#path, async () => {
-      this.#firstMade = await fs.mkdir(around, { recursive: true });
-      await fs.mkdir(stagingPath);
-      this.#stagingPath = stagingPath;
-    });
+    this.#around = await MadeFolders.make(around);
+    await attempt('make folder', stagingPath, () => fs.mkdir(stagingPath));
+    this.#stagingPath = stagingPath;
     const neededBytes = items.reduce((total, { bytes }) => total + bytes, 0);
     await requireFreeSpace(around, neededBytes);
     const folders = new Set(items.map(folderOf));

@@ -53,7 +53,7 @@ describe('p2pstore get --wait', () => {
   });
 
   test('ends with exit code 4 at --timeout, and with 130 at Ctrl-C', async () => {
-    await using interrupted = start('get', 'model', '--wait', '--output', folder.file('copy'));
+    await using interrupted = start('get', 'model', '--wait', '--output', folder.file('new/copy'));
     await interrupted.event('waiting');
     interrupted.kill('SIGINT');
     expect((await interrupted.ended()).exitCode).toBe(130);
@@ -63,5 +63,13 @@ describe('p2pstore get --wait', () => {
     expect(exitCode).toBe(4);
     expect(events.map(({ event }) => event)).toEqual(['waiting', 'error']);
     expect(await fs.readdir(folder.path)).toEqual(['metadata']);
+  });
+
+  test('says at once that there is no place for the file', async () => {
+    await fs.writeFile(folder.file('file'), '');
+    await using get = start('get', 'model', '--wait', '--output', folder.file('file/copy'), '--timeout', '60s');
+    const { exitCode, events } = await get.ended();
+    expect(exitCode).toBe(1);
+    expect(events).toMatchObject([{ event: 'error', code: 'P2P_FILE_FAILED' }]);
   });
 });
