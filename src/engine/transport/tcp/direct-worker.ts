@@ -2,6 +2,7 @@
  * Does for a few small requests what an I/O worker does, in the engine's own thread. Who asks for 4 KiB and waits for it is served
  * sooner without two changes of threads; and when this thread is busy, its caller could not look at the answer anyway.
  */
+import { soon } from '../../../core/soon.ts';
 import { AdaptiveSpin } from '../adaptive-spin.ts';
 import { MESSAGE_PARTS } from './client-connection.ts';
 import { MessageHeader } from './message-header.ts';
@@ -52,7 +53,7 @@ export class DirectWorker implements ConnectionWorker {
       bytesPerMsMax: SLOW_BYTES_PER_MS,
       upload: undefined,
       download: undefined,
-      post: (message) => queueMicrotask(() => onMessage(message)),
+      post: (message) => soon(() => onMessage(message)),
     });
     this.#reactor.isBusy = () => this.#outbound.isBusy;
     track(this);
@@ -71,7 +72,7 @@ export class DirectWorker implements ConnectionWorker {
   #runSoon(): void {
     if (this.#isRunQueued) return;
     this.#isRunQueued = true;
-    queueMicrotask(() => {
+    soon(() => {
       this.#isRunQueued = false;
       this.#reactor.run();
     });

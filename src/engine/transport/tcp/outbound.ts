@@ -1,3 +1,4 @@
+import { soon } from '../../../core/soon.ts';
 import { MemoryReader } from '../../../digest/memory-reader.ts';
 import { Scratch } from '../../../native/scratch.ts';
 import { startConnect } from '../../../native/sockets.ts';
@@ -98,7 +99,7 @@ export class Outbound {
   }
 
   #settle(requestId: number, outcome: Outcome, digest?: Uint8Array): void {
-    if (this.#results.length === 0) queueMicrotask(() => this.flush());
+    if (this.#results.length === 0) soon(() => this.flush());
     this.#results.push(requestId, outcome, ...halvesOf(digest));
   }
 
