@@ -1,6 +1,8 @@
 import type { Entry, WatchEvent } from '../metadata/metadata-store.ts';
+import { FreshSources } from './fresh-sources.ts';
+import type { FoundObject } from './object-reader.ts';
 import { type PayloadInfo, payloadInfo } from './payload-info.ts';
-import { objectsPrefix, parseObjectKey, parseSourceKey, sourcesPrefix } from './record-keys.ts';
+import { objectKey, objectsPrefix, parseObjectKey, parseSourceKey, sourcesPrefix } from './record-keys.ts';
 import type { ObjectRecord } from './records.ts';
 import type { StoreParts } from './store-parts.ts';
 
@@ -14,8 +16,10 @@ export interface ObjectEvent {
 /** Which objects are live: those with a record and a source. Remembers what the reader was told of each name. */
 class ObjectTable {
   readonly #reader: StoreParts['reader'];
-  readonly #objects = new Map<string, ObjectRecord>();
+  readonly #objects = new Map<string, { readonly object: ObjectRecord; readonly revision: bigint }>();
+  /** Keys of the source records, by the object's name. */
   readonly #sources = new Map<string, Set<string>>();
+  readonly #fresh = new FreshSources();
   readonly #told = new Map<string, ObjectRecord>();
   /** Names that may differ from what was told: bounded by the number of names, however slow the reader. */
   readonly #dirty = new Set<string>();
@@ -28,7 +32,7 @@ class ObjectTable {
   putObject(entry: Entry): void {
     const [listing] = this.#reader.readObjects([entry]);
     if (listing === undefined) return;
-    this.#objects.set(listing.name, listing.object);
+    this.#objects.set(listing.name, { object: listing.object, revision: entry.revision });
     this.#note(listing.name);
   }
 
@@ -44,17 +48,17 @@ class ObjectTable {
     for (const entry of entries) this.putObject(entry);
   }
 
-  putSource(key: string): void {
-    const parsed = parseSourceKey(key);
-    if (parsed === undefined) return;
-    const segments = this.#sources.get(parsed.name) ?? new Set();
-    this.#sources.set(parsed.name, segments.add(parsed.segment));
-    this.#note(parsed.name);
+  /** A source that was there before the watch; only its key was read. */
+  addSource(key: string): void {
+    const name = parseSourceKey(key)?.name;
+    if (name === undefined) return;
+    this.#sources.set(name, (this.#sources.get(name) ?? new Set()).add(key));
+    this.#note(name);
   }
 
   applyToSources(events: readonly WatchEvent[]): void {
     for (const event of events) {
-      if (event.kind === 'put') this.putSource(event.entry.key);
+      if (event.kind === 'put') this.#putSource(event.entry);
       else this.#deleteSource(event.key);
     }
   }
@@ -62,14 +66,28 @@ class ObjectTable {
   resetSources(entries: readonly Entry[]): void {
     for (const name of this.#sources.keys()) this.#note(name);
     this.#sources.clear();
-    for (const { key } of entries) this.putSource(key);
+    this.#fresh.clear();
+    for (const { key } of entries) this.addSource(key);
+  }
+
+  /** @returns An object that was published while this watched, without asking for it again. */
+  find(name: string): FoundObject | undefined {
+    const known = this.#objects.get(name);
+    const listing = this.#fresh.listingOf(name);
+    if (known === undefined || listing === undefined) return undefined;
+    const { object, revision } = known;
+    const sources = this.#reader.readSources(listing.entries);
+    const ofObject = sources.filter(({ source }) => source.generation === object.generation);
+    if (ofObject.length === 0) return undefined;
+    const unchanged = { kind: 'unchanged', key: objectKey(name), revision } as const;
+    return { object, sources: ofObject, records: { unchanged, sources: listing } };
   }
 
   /** The next thing to tell, if there is one. */
   take(): ObjectEvent | undefined {
     for (const name of this.#dirty) {
       this.#dirty.delete(name);
-      const object = this.#sources.has(name) ? this.#objects.get(name) : undefined;
+      const object = this.#sources.has(name) ? this.#objects.get(name)?.object : undefined;
       const told = this.#told.get(name);
       if (object === undefined) {
         if (told === undefined) continue;
@@ -99,13 +117,21 @@ class ObjectTable {
     if (this.#objects.delete(name)) this.#note(name);
   }
 
+  #putSource(entry: Entry): void {
+    const name = parseSourceKey(entry.key)?.name;
+    if (name === undefined) return;
+    this.#fresh.put(name, entry, !this.#sources.has(name));
+    this.addSource(entry.key);
+  }
+
   #deleteSource(key: string): void {
-    const parsed = parseSourceKey(key);
-    const segments = parsed === undefined ? undefined : this.#sources.get(parsed.name);
-    if (parsed === undefined || segments === undefined) return;
-    segments.delete(parsed.segment);
-    if (segments.size === 0) this.#sources.delete(parsed.name);
-    this.#note(parsed.name);
+    const name = parseSourceKey(key)?.name;
+    const keys = name === undefined ? undefined : this.#sources.get(name);
+    if (name === undefined || keys === undefined) return;
+    this.#fresh.delete(name, key);
+    keys.delete(key);
+    if (keys.size === 0) this.#sources.delete(name);
+    this.#note(name);
   }
 
   #note(name: string): void {
@@ -114,14 +140,38 @@ class ObjectTable {
   }
 }
 
+/** The watches of one store that are open. */
+export class ObjectWatches {
+  readonly #tables = new Set<ObjectTable>();
+
+  /** @returns An object that one of them has seen published, as it is now as far as that was told; undefined: none has. */
+  find(name: string): FoundObject | undefined {
+    for (const table of this.#tables) {
+      const found = table.find(name);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  open(reader: StoreParts['reader']): ObjectTable {
+    const table = new ObjectTable(reader);
+    this.#tables.add(table);
+    return table;
+  }
+
+  close(table: ObjectTable): void {
+    this.#tables.delete(table);
+  }
+}
+
 /** @throws signal.reason When it fires. Ends quietly when the store closes. */
 export async function* watchObjects(
-  { metadata, reader }: Pick<StoreParts, 'metadata' | 'reader'>,
+  { metadata, reader, watches }: Pick<StoreParts, 'metadata' | 'reader' | 'watches'>,
   namePrefix: string,
   { signal, closing }: { readonly signal: AbortSignal | undefined; readonly closing: AbortSignal },
 ): AsyncGenerator<ObjectEvent, void> {
   signal?.throwIfAborted();
-  const table = new ObjectTable(reader);
+  const table = watches.open(reader);
   const either = signal === undefined ? closing : AbortSignal.any([signal, closing]);
   const wake = (): void => table.wake();
   either.addEventListener('abort', wake);
@@ -129,7 +179,7 @@ export async function* watchObjects(
     const objects = await metadata.list(objectsPrefix(namePrefix), { signal: either });
     for (const entry of objects.entries) table.putObject(entry);
     const sources = await metadata.list(sourcesPrefix(namePrefix), { signal: either, keysOnly: true });
-    for (const { key } of sources.entries) table.putSource(key);
+    for (const { key } of sources.entries) table.addSource(key);
     await using _objects = await metadata.watch(objectsPrefix(namePrefix), {
       fromRevision: objects.revision + 1n,
       onEvents: (events) => table.applyToObjects(events),
@@ -148,6 +198,7 @@ export async function* watchObjects(
   } catch (error) {
     if (!closing.aborted) throw error;
   } finally {
+    watches.close(table);
     either.removeEventListener('abort', wake);
   }
   signal?.throwIfAborted();

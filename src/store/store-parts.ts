@@ -17,6 +17,7 @@ import { type MooncakeParts, openMooncake } from './mooncake/open-mooncake.ts';
 import { ObjectDirectory } from './object-directory.ts';
 import { checkSegmentName, invalidArgument } from './object-name.ts';
 import { ObjectReader } from './object-reader.ts';
+import { ObjectWatches } from './object-watch.ts';
 import { RecordSync } from './record-sync.ts';
 
 /** Tunes one store. Every field has a default. */
@@ -71,6 +72,7 @@ export interface StoreParts extends MooncakeParts {
   readonly peers: PeerService;
   readonly peerClient: PeerClient;
   readonly reader: ObjectReader;
+  readonly watches: ObjectWatches;
   readonly directory: ObjectDirectory;
   readonly registrations: MemoryRegistrations;
   readonly objects: LocalObjects;
@@ -176,15 +178,15 @@ export async function openStoreParts(
     const directory = new ObjectDirectory({ metadata, reader, leaseKeeper, segmentName, logger });
     const registrations = new MemoryRegistrations(engine);
     const sync = new RecordSync({ directory, logger });
-    const objects = new LocalObjects();
     const mooncake = await openMooncake(
       { metadata, reader, leaseKeeper, segmentName, logger, clock, periodMs: leaseTtlMs },
       options,
     );
     if (mooncake.mirror !== undefined) opened.add(mooncake.mirror);
+    const own = { reader, directory, registrations, sync, objects: new LocalObjects() };
     const shared = { segmentName, logger, metadata, leaseKeeper, engine, digestPool, peers, peerClient };
     return {
-      parts: { ...shared, reader, directory, registrations, sync, objects, activity: new SwarmActivity(), ...mooncake },
+      parts: { ...shared, ...own, watches: new ObjectWatches(), activity: new SwarmActivity(), ...mooncake },
       close: () => opened.close(),
     };
   } catch (error) {

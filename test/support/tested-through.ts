@@ -110,7 +110,6 @@ export const TESTED_THROUGH: Readonly<Record<string, string>> = {
   'src/store/lanes.ts': 'test/integration/store/p2p-store.test.ts',
   'src/store/local-object.ts': 'test/integration/store/p2p-store.test.ts',
   'src/store/local-objects.ts': 'test/integration/store/p2p-store.test.ts',
-  'src/store/object-watch.ts': 'test/integration/store/p2p-store.test.ts',
   'src/store/open-gold.ts': 'test/integration/store/p2p-store.test.ts',
   'src/store/open-replica.ts': 'test/integration/store/p2p-store.test.ts',
   'src/store/payload-info.ts': 'test/integration/store/p2p-store.test.ts',
