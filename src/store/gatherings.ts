@@ -5,6 +5,12 @@ import { WaitingStore } from './waiting-store.ts';
 /** The objects that this store waits for, each once. */
 export class Gatherings implements AsyncDisposable {
   readonly #opened = new Map<string, Promise<WaitingStore>>();
+  readonly #listed = new Map<string, WaitingStore>();
+
+  /** How many others wait for the same object, as far as is known; of very many only some. */
+  othersOf(name: string): number {
+    return this.#listed.get(name)?.others ?? 0;
+  }
 
   /**
    * @returns Takes the store off the list again when it is disposed of.
@@ -19,7 +25,7 @@ export class Gatherings implements AsyncDisposable {
     const opening = WaitingStore.open(parts, name, signal);
     this.#opened.set(name, opening);
     try {
-      await opening;
+      this.#listed.set(name, await opening);
     } catch (error) {
       this.#opened.delete(name);
       throw error;
@@ -37,6 +43,8 @@ export class Gatherings implements AsyncDisposable {
 
   async #close(name: string, opening: Promise<WaitingStore>): Promise<void> {
     await (await opening).close();
-    if (this.#opened.get(name) === opening) this.#opened.delete(name);
+    if (this.#opened.get(name) !== opening) return;
+    this.#opened.delete(name);
+    this.#listed.delete(name);
   }
 }

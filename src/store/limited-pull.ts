@@ -1,5 +1,4 @@
-import type { DownloadOptions } from '../swarm/download-options.ts';
-import { schedulerDefaults } from '../swarm/scheduler-options.ts';
+import { type SchedulerOptions, schedulerDefaults } from '../swarm/scheduler-options.ts';
 
 const PIECES_MIN = 2;
 
@@ -9,11 +8,11 @@ const PIECES_MIN = 2;
  *
  * @param maxBytesPerSecond - Undefined: there is no limit, and nothing to change.
  */
-export function limitedPullOptions(maxBytesPerSecond: number | undefined, pieceSizeBytes: number): DownloadOptions {
+export function limitedPullOptions(maxBytesPerSecond: number | undefined, pieceSizeBytes: number): SchedulerOptions {
   if (maxBytesPerSecond === undefined) return {};
   const piecesMax = Math.min(
     schedulerDefaults.piecesMax,
     Math.max(PIECES_MIN, Math.ceil(maxBytesPerSecond / pieceSizeBytes) + 1),
   );
-  return { scheduler: { piecesMax, copiesMax: 1 } };
+  return { piecesMax, copiesMax: 1 };
 }

@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { abortable, sleep } from '../core/abort.ts';
 import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import { ANY_LOCATION } from '../engine/nic-priority-matrix.ts';
@@ -38,6 +39,8 @@ export interface ReplicaRequest {
   readonly name: string;
   /** Unset: by what the object carries. */
   readonly verify: 'xxh64' | 'blake3' | 'none' | undefined;
+  /** Stores that are about to pull it together, this one included. */
+  readonly receivers: number;
   /** Finds or makes the memory, once it is known how much. */
   readonly openTarget: (found: FoundObject) => Promise<ReplicaTarget>;
   readonly onProgress: ((progress: DownloadProgress) => void) | undefined;
@@ -75,11 +78,19 @@ function supersededError(name: string): P2PStoreError<'P2P_OBJECT_SUPERSEDED'> {
 export async function openReplica(parts: StoreParts, request: ReplicaRequest): Promise<OpenedReplica> {
   const { name, verify, signal } = request;
   await parts.sync.settle(name, { signal });
-  const found = (await parts.reader.find(name, { signal })) ?? (await findPayload(parts, name, signal));
-  if (found === undefined) {
-    throw new P2PStoreError(ErrorCode.ObjectNotFound, `Cannot pull "${name}": no live store has it`, { name });
-  }
+  const found = await find(parts, name, signal);
   checkVerify(name, found.object, verify);
+  const opened = new AbortController();
+  meetGold(parts, request, found, opened.signal);
+  try {
+    return await pullFound(parts, request, found);
+  } finally {
+    opened.abort(new Error('the pull is over'));
+  }
+}
+
+async function pullFound(parts: StoreParts, request: ReplicaRequest, found: FoundObject): Promise<OpenedReplica> {
+  const { name } = request;
   const { memory, mapping, commit, onShared } = await request.openTarget(found);
   const spec = { name, role: 'replica', object: found.object, memory, mapping, location: ANY_LOCATION } as const;
   const local = await LocalObject.open(parts, spec).catch(async (error: unknown) => {
@@ -97,6 +108,36 @@ export async function openReplica(parts: StoreParts, request: ReplicaRequest): P
   } catch (error) {
     await giveUp(parts, local, pull.published);
     throw error;
+  }
+}
+
+/** @throws P2P_OBJECT_NOT_FOUND */
+async function find(parts: StoreParts, name: string, signal: AbortSignal): Promise<FoundObject> {
+  const { watches, reader } = parts;
+  const found = watches.find(name) ?? (await reader.find(name, { signal })) ?? (await findPayload(parts, name, signal));
+  if (found !== undefined) return found;
+  throw new P2PStoreError(ErrorCode.ObjectNotFound, `Cannot pull "${name}": no live store has it`, { name });
+}
+
+/**
+ * While the target is being made, connects to the sources that will be asked first, and hears their digests.
+ *
+ * @param signal - Ends what the pull has not taken over.
+ */
+function meetGold(
+  { engine, peerClient, segmentName }: StoreParts,
+  { name, verify }: ReplicaRequest,
+  { object, sources }: FoundObject,
+  signal: AbortSignal,
+): void {
+  const { generation, digest } = object;
+  const options = { wantsDigests: verify !== 'none' && digest.algorithm !== 'none', signal };
+  for (const { segment, source } of sources) {
+    if (source.role !== 'gold' || segment === segmentName) continue;
+    // The pull itself finds out why, should they fail.
+    engine.prepareSegment(segment).catch(() => {});
+    if (source.peerEndpoint === '') continue;
+    peerClient.followEarly({ segment, ...source }, { name, generation }, options).catch(() => {});
   }
 }
 
@@ -145,7 +186,7 @@ class Pull {
   }
 
   /**
-   * The first bytes are asked of the sources that are known, while this store is being listed and looks at who else there is.
+   * The first bytes are asked of the sources that are known, before this store is listed and has looked at who else there is.
    *
    * @param found - The object, and the sources that were found with it.
    */
@@ -157,7 +198,7 @@ class Pull {
     setMaxListeners(0, signal); // each piece in flight listens
     signal.throwIfAborted();
     const fail = (error: unknown): void => this.#failed.abort(error);
-    this.published = this.#publish(found, signal);
+    this.published = nextTurn().then(() => this.#publish(found, signal));
     const onSuperseded = (): void => fail(supersededError(name));
     const about = { name, generation, ownSegment: segmentName, found };
     const sources = new SourceWatch({ metadata, reader, ...about, onSuperseded, signal });
@@ -221,9 +262,10 @@ class Pull {
   }
 
   #download(sources: SourceWatch, feed: SourceFeed, signal: AbortSignal): Promise<DownloadResult> {
-    const { verify, onProgress } = this.#request;
+    const { verify, onProgress, receivers } = this.#request;
     const { origin } = this.#local.record;
     const { engine, peerClient, activity, logger } = this.#parts;
+    const { pieceSizeBytes } = this.#local.shared.layout;
     return downloadObject({
       object: this.#local.shared,
       digester: this.#local.digester,
@@ -237,7 +279,12 @@ class Pull {
       activity,
       onProgress: onProgress && ((progress) => onProgress({ ...progress, ...(origin && { origin }) })),
       logger,
-      options: limitedPullOptions(engine.maxDownloadBytesPerSecond, this.#local.shared.layout.pieceSizeBytes),
+      options: {
+        scheduler: {
+          receiversExpected: receivers,
+          ...limitedPullOptions(engine.maxDownloadBytesPerSecond, pieceSizeBytes),
+        },
+      },
     });
   }
 

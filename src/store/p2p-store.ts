@@ -319,9 +319,10 @@ export class P2PStore implements AsyncDisposable {
    * export async function pullWhenThere(store: P2PStore, name: string, path: string): Promise<void> {
    *   await using _gathering = await store.gather(name);
    *   for await (const { kind, object } of store.watch(name)) {
-   *     if (kind === 'added' && object.name === name) break;
+   *     if (kind === 'removed' || object.name !== name) continue;
+   *     await store.getReplicaToFile(name, path); // while the watch is open: then it need not read what the watch told
+   *     return;
    *   }
-   *   await store.getReplicaToFile(name, path);
    * }
    * ```
    */
@@ -408,7 +409,8 @@ export class P2PStore implements AsyncDisposable {
       checkVerifyOption(verify);
       const openTarget = prepare(either);
       return await this.#reserved(name, 'replica', async () => {
-        const request = { name, verify, openTarget, onProgress, signal: either };
+        const receivers = 1 + this.#gatherings.othersOf(name);
+        const request = { name, verify, receivers, openTarget, onProgress, signal: either };
         const { local, download } = await openReplica(this.#parts, request);
         const { origin } = local.record;
         return [local, { name, ...download, ...(origin && { origin }) }];

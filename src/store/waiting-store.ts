@@ -53,6 +53,10 @@ export class WaitingStore implements AsyncDisposable {
     }
   }
 
+  get others(): number {
+    return this.#gathering.segments.length;
+  }
+
   /** Takes it off the list. Who pulls the object meanwhile keeps the streams that it has taken over. */
   async close(): Promise<void> {
     this.#forgetLease();

@@ -109,7 +109,9 @@ export class Gathering implements AsyncDisposable {
   async #meet(place: PeerPlace, signal: AbortSignal): Promise<void> {
     const { name, peers } = this.#input;
     this.#prepare(place.segment);
-    for (let failures = 0; !(await peers.followEarly(place, name, signal)); failures++) {
+    const anyOfName = { name, generation: '' };
+    const options = { wantsDigests: false, signal };
+    for (let failures = 0; !(await peers.followEarly(place, anyOfName, options)); failures++) {
       await sleep(backoffMs(failures, RETRY, this.#input.random), signal);
     }
   }

@@ -13,6 +13,8 @@ export interface ObjectId {
   readonly generation: string;
 }
 
+export type EarlyFollowOptions = Pick<FollowOptions, 'wantsDigests' | 'signal'>;
+
 export interface PeerCallOptions {
   readonly signal?: AbortSignal;
   /** Default 5,000 ms. A followed stream has none. */
@@ -41,7 +43,7 @@ export class PeerClient implements AsyncDisposable {
     const { signal, wantsDigests } = options;
     signal.throwIfAborted();
     try {
-      const early = wantsDigests ? undefined : this.#takeEarly(peer, object.name);
+      const early = this.#takeEarly(earlyKey(peer, object.name, wantsDigests));
       if (early !== undefined && (await early.take(object.generation, options))) return;
       await this.#follow(peer, object, options);
     } catch (cause) {
@@ -50,17 +52,18 @@ export class PeerClient implements AsyncDisposable {
   }
 
   /**
-   * Follows an object that the peer is to serve only later. A {@link follow} of it takes the stream over.
+   * Follows an object before anybody needs to know what the peer has, or before it is there. A {@link follow} of the same takes the
+   * stream over.
    *
-   * @param signal - Ends the stream, unless it has been taken over.
+   * @param object - Without a generation: whichever the peer serves first.
+   * @param options.signal - Ends the stream, unless it has been taken over.
    * @returns Whether it was taken over; false: it has ended before.
    */
-  async followEarly(peer: PeerPlace, name: string, signal: AbortSignal): Promise<boolean> {
+  async followEarly(peer: PeerPlace, object: ObjectId, options: EarlyFollowOptions): Promise<boolean> {
+    const { wantsDigests, signal } = options;
     signal.throwIfAborted();
-    const key = earlyKey(peer, name);
-    const early = new EarlyFollow((options) =>
-      this.#follow(peer, { name, generation: '' }, { wantsDigests: false, ...options }),
-    );
+    const key = earlyKey(peer, object.name, wantsDigests);
+    const early = new EarlyFollow((reading) => this.#follow(peer, object, { wantsDigests, ...reading }));
     this.#early.set(key, early);
     const onAbort = (): void => early.release(signal.reason);
     signal.addEventListener('abort', onAbort, { once: true });
@@ -77,8 +80,7 @@ export class PeerClient implements AsyncDisposable {
     await readFollow(sessions, { name, generation, messageBytesMax: responseBytesMax, ...options });
   }
 
-  #takeEarly(peer: PeerPlace, name: string): EarlyFollow | undefined {
-    const key = earlyKey(peer, name);
+  #takeEarly(key: string): EarlyFollow | undefined {
     const early = this.#early.get(key);
     this.#early.delete(key);
     return early;
@@ -157,8 +159,8 @@ export class PeerClient implements AsyncDisposable {
   }
 }
 
-function earlyKey(peer: PeerPlace, name: string): string {
-  return `${PeerRoute.key(peer)} ${name}`;
+function earlyKey(peer: PeerPlace, name: string, wantsDigests: boolean): string {
+  return `${PeerRoute.key(peer)} ${wantsDigests} ${name}`;
 }
 
 function translate(cause: unknown, endpoint: string, signal: AbortSignal | undefined): unknown {

@@ -22,6 +22,8 @@ export interface SchedulerOptions {
    * Default 3: its uplink never rests, few are refused, and no piece waits long. See also `queueMs`.
    */
   readonly busyPieces?: number;
+  /** Stores that are about to fetch the object, this one included, as far as is known before they tell what they have. Default 1. */
+  readonly receiversExpected?: number;
   /** Holders asked for the same piece at the end. Default 2. */
   readonly copiesMax?: number;
   /** Least time without a byte before a request counts as stalled, in ms. Default 2,000. */
@@ -44,6 +46,7 @@ export const schedulerDefaults: ResolvedSchedulerOptions = {
   piecesMin: 6,
   sparePieces: 2,
   busyPieces: 3,
+  receiversExpected: 1,
   copiesMax: 2,
   stallMsMin: 2_000,
   stallUnmeasuredMs: 5_000,

@@ -60,8 +60,8 @@ export class Scheduler {
   #inFlight = 0;
   /** Missing pieces that no replica has. */
   #goldOnlyMissing: number;
-  /** Stores that fetch the object now, this one included. */
-  #receivers = 1;
+  /** Holders that fetch the object themselves. */
+  #fetching = 0;
   readonly #window = new InFlightWindow();
   /** After a refusal nobody is asked before then. */
   #pausedUntilMs = 0;
@@ -80,6 +80,11 @@ export class Scheduler {
     this.#verified = new Bitmap(pieces);
     this.#rarity = new Rarity(pieces);
     this.#goldOnlyMissing = pieces;
+  }
+
+  /** Stores that fetch the object now, this one included. */
+  get #receivers(): number {
+    return Math.max(1 + this.#fetching, this.#options.receiversExpected);
   }
 
   get piecesInFlight(): number {
@@ -109,7 +114,7 @@ export class Scheduler {
     if (known === undefined) {
       const holder = new Holder(id, role, pieces.clone(), this.#options);
       this.#holders.add(holder);
-      if (!pieces.isFull) this.#receivers++;
+      if (!pieces.isFull) this.#fetching++;
       this.#nobodyUntilMs = 0;
       for (const piece of holder.pieces) this.#countHolder(piece, role, 1);
       return;
@@ -129,7 +134,7 @@ export class Scheduler {
     const holder = this.#holders.get(id);
     if (holder === undefined) return [];
     this.#holders.delete(holder);
-    if (!holder.pieces.isFull) this.#receivers--;
+    if (!holder.pieces.isFull) this.#fetching--;
     for (const piece of holder.pieces) this.#countHolder(piece, holder.role, -1);
     this.#wake();
     const flights = [...holder.flights.values()].filter((flight) => !flight.isCanceled);
@@ -152,7 +157,7 @@ export class Scheduler {
       holder.isExhausted = false;
       this.#nobodyUntilMs = 0;
     }
-    if (holder.pieces.isFull) this.#receivers--;
+    if (holder.pieces.isFull) this.#fetching--;
     this.#countHolder(piece, holder.role, 1);
   }
 
@@ -161,7 +166,7 @@ export class Scheduler {
     if (holder === undefined) return;
     const wasFull = holder.pieces.isFull;
     if (!holder.pieces.delete(piece)) return;
-    if (wasFull) this.#receivers++;
+    if (wasFull) this.#fetching++;
     this.#countHolder(piece, holder.role, -1);
   }
 

@@ -242,6 +242,16 @@ describe('getReplica', () => {
     await expect(b.getReplica('x', [target], [4_096])).rejects.toEqual(code(ErrorCode.PayloadOpened));
   });
 
+  test('leaves no stream open at the source when it cannot begin', async () => {
+    await using stores = new TestStores();
+    const [a, b, c] = [await stores.open('A'), await stores.open('B'), await stores.open('C')];
+    const data = fillBytes(4_096);
+    await a.register('x', [data], [4_096], SHARD, '*');
+    await expect(b.getReplica('x', [Buffer.alloc(1)], [1])).rejects.toEqual(code(ErrorCode.SizeMismatch));
+    await c.getReplica('x', [Buffer.alloc(4_096)], [4_096]); // its own streams end a moment later
+    await eventually('the last stream to end', async () => /^p2pstore_followers 0$/m.test(await a.metrics()));
+  });
+
   test('may be repeated after deleteReplica, and refuses memory in use', async () => {
     await using stores = new TestStores();
     const [a, b] = [await stores.open('A'), await stores.open('B')];

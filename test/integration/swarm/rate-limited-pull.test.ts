@@ -40,8 +40,8 @@ describe('a pull of large pieces under a low limit', { retry: 1 }, () => {
     const receiver = await open('replica', limits);
     receiver.list();
     const logger = recordingLogger();
-    const options = limitedPullOptions(receiver.engine.maxDownloadBytesPerSecond, PIECE_BYTES);
-    const { seconds } = await receiver.download({ logger, options });
+    const scheduler = limitedPullOptions(receiver.engine.maxDownloadBytesPerSecond, PIECE_BYTES);
+    const { seconds } = await receiver.download({ logger, options: { scheduler } });
     expect(logger.lines.map(({ message }) => message)).not.toContain('piece stalled');
     expect(layout.totalSize / seconds / LIMIT).toBeLessThan(1.05);
     expect(layout.totalSize / seconds / LIMIT).toBeGreaterThan(0.8);

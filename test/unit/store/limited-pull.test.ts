@@ -14,7 +14,7 @@ describe('limitedPullOptions', () => {
   ])(
     'of %d bytes a second asks for pieces of %d bytes, %d at once, each of one source',
     (limit, pieceBytes, piecesMax) => {
-      expect(limitedPullOptions(limit, pieceBytes)).toEqual({ scheduler: { piecesMax, copiesMax: 1 } });
+      expect(limitedPullOptions(limit, pieceBytes)).toEqual({ piecesMax, copiesMax: 1 });
     },
   );
 });

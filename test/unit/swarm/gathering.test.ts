@@ -20,7 +20,7 @@ describe('Gathering', () => {
     gathering = new Gathering({
       name: 'x',
       peers: {
-        followEarly: ({ peerEndpoint }, name, signal) => {
+        followEarly: ({ peerEndpoint }, { name }, { signal }) => {
           calls.push(`${name} ${peerEndpoint}`);
           return new Promise((resolve) => {
             const end = (isTaken: boolean): void => {

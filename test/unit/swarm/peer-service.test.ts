@@ -42,6 +42,9 @@ function collect(
   return { messages, ended };
 }
 
+const anyGeneration = { name: layout.name, generation: '' };
+const { signal: never } = new AbortController();
+
 describe('PeerService', () => {
   test('streams all that it has, then what changes, then the end', async () => {
     await using service = await PeerService.open({ host: '127.0.0.1' });
@@ -66,8 +69,7 @@ describe('PeerService', () => {
   test('is followed before it serves anything, and goes on over that stream when it does', async () => {
     await using service = await PeerService.open({ host: '127.0.0.1' });
     await using client = new PeerClient();
-    const never = new AbortController().signal;
-    const taken = client.followEarly(placeOf(service.endpoint), layout.name, never);
+    const taken = client.followEarly(placeOf(service.endpoint), anyGeneration, { wantsDigests: false, signal: never });
     await eventually('the stream to be open', () => service.sessions === 1);
     expect(service.followers).toBe(0);
     const object = createObject('replica');
@@ -91,18 +93,40 @@ describe('PeerService', () => {
     await using service = await PeerService.open({ host: '127.0.0.1' });
     await using client = new PeerClient();
     const left = new AbortController();
-    const idle = client.followEarly(placeOf(service.endpoint), layout.name, left.signal);
+    const options = { wantsDigests: false, signal: left.signal };
+    const idle = client.followEarly(placeOf(service.endpoint), anyGeneration, options);
     left.abort(new Error('it waits no more'));
     expect(await idle).toBe(false);
     const other = layoutOf(layout.totalSize, { generation: 'ffff' });
     const ranges = [{ address: 4096, lengthBytes: other.totalSize, access: 'guarded' as const }];
     service.share(new SharedObject({ layout: other, role: 'replica', ranges }));
-    const early = client.followEarly(placeOf(service.endpoint), layout.name, new AbortController().signal);
+    const early = client.followEarly(placeOf(service.endpoint), anyGeneration, { wantsDigests: false, signal: never });
     await eventually('the stream of the other object', () => service.followers === 1);
     const { ended } = collect(client, service.endpoint);
     expect(await early).toBe(true);
     await expect(ended).rejects.toMatchObject({ code: ErrorCode.PeerUnreachable }); // the object itself is not served
     await eventually('the early stream to end', () => service.followers === 0);
+  });
+
+  test('an early stream with digests is taken over by who wants digests', async () => {
+    await using service = await PeerService.open({ host: '127.0.0.1' });
+    await using client = new PeerClient();
+    const object = createObject('gold');
+    object.setDigest(0, digestOf(0));
+    service.share(object);
+    const taken = client.followEarly(placeOf(service.endpoint), layout, { wantsDigests: true, signal: never });
+    await eventually('the early stream', () => service.followers === 1);
+    const without = collect(client, service.endpoint);
+    const first = await eventually('the first message', () => without.messages[0]);
+    expect(first.digests).toEqual([]);
+    expect(service.followers).toBe(2);
+    const { messages, ended } = collect(client, service.endpoint, { wantsDigests: true });
+    expect(await taken).toBe(true);
+    const kept = await eventually('the message that was kept', () => messages[0]);
+    expect(kept.digests).toHaveLength(1);
+    expect(service.followers).toBe(2);
+    service.unshare(layout.name);
+    await Promise.all([ended, without.ended]);
   });
 
   test.each([

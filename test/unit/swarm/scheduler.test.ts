@@ -56,6 +56,15 @@ describe('Scheduler', () => {
       expect(inFlight(1)).toBeGreaterThan(8);
     });
 
+    test('asks for a share from the first piece on when others are about to ask it', () => {
+      const asked = (receiversExpected: number): number => {
+        const scheduler = createScheduler(256, { receiversExpected });
+        scheduler.setHolder('source', 'gold', Bitmap.full(256));
+        return scheduler.nextRequests(0).length;
+      };
+      expect([1, 4, 8].map(asked)).toEqual([2, 2, 1]);
+    });
+
     test.each(roles)('asks for one more after each 24 pieces without a refusal (%s)', (role) => {
       const scheduler = withReceivers(8, role);
       const flights = scheduler.nextRequests(0);
