@@ -2,14 +2,19 @@ import { ErrorCode, P2PStoreError } from '../core/errors.ts';
 import type { StoreParts } from './store-parts.ts';
 import { WaitingStore } from './waiting-store.ts';
 
+interface Opened {
+  readonly opening: Promise<WaitingStore>;
+  /** Once it is open. */
+  store: WaitingStore | undefined;
+}
+
 /** The objects that this store waits for, each once. */
 export class Gatherings implements AsyncDisposable {
-  readonly #opened = new Map<string, Promise<WaitingStore>>();
-  readonly #listed = new Map<string, WaitingStore>();
+  readonly #opened = new Map<string, Opened>();
 
   /** How many others wait for the same object, as far as is known; of very many only some. */
   othersOf(name: string): number {
-    return this.#listed.get(name)?.others ?? 0;
+    return this.#opened.get(name)?.store?.others ?? 0;
   }
 
   /**
@@ -22,29 +27,27 @@ export class Gatherings implements AsyncDisposable {
         name,
       });
     }
-    const opening = WaitingStore.open(parts, name, signal);
-    this.#opened.set(name, opening);
+    const opened: Opened = { opening: WaitingStore.open(parts, name, signal), store: undefined };
+    this.#opened.set(name, opened);
     try {
-      this.#listed.set(name, await opening);
+      opened.store = await opened.opening;
     } catch (error) {
       this.#opened.delete(name);
       throw error;
     }
-    return { [Symbol.asyncDispose]: () => this.#close(name, opening) };
+    return { [Symbol.asyncDispose]: () => this.#close(name, opened) };
   }
 
   async close(): Promise<void> {
-    await Promise.allSettled([...this.#opened].map(([name, opening]) => this.#close(name, opening)));
+    await Promise.allSettled([...this.#opened].map(([name, opened]) => this.#close(name, opened)));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  async #close(name: string, opening: Promise<WaitingStore>): Promise<void> {
-    await (await opening).close();
-    if (this.#opened.get(name) !== opening) return;
-    this.#opened.delete(name);
-    this.#listed.delete(name);
+  async #close(name: string, opened: Opened): Promise<void> {
+    await (await opened.opening).close();
+    if (this.#opened.get(name) === opened) this.#opened.delete(name);
   }
 }

@@ -48,7 +48,7 @@ class ObjectTable {
     for (const entry of entries) this.putObject(entry);
   }
 
-  /** A source that was there before the watch; only its key was read. */
+  /** Takes note of a source record of which only the key is known. */
   addSource(key: string): void {
     const name = parseSourceKey(key)?.name;
     if (name === undefined) return;

@@ -53,6 +53,7 @@ export class WaitingStore implements AsyncDisposable {
     }
   }
 
+  /** How many others wait, as far as was told; of very many only some. */
   get others(): number {
     return this.#gathering.segments.length;
   }

@@ -11,8 +11,8 @@ export interface FollowOptions {
 const keptMax = 64;
 
 /**
- * A stream of a peer that serves nothing yet: it waits for the same object as this store. What it tells is kept until a
- * download of that object takes it over.
+ * A stream of a peer that was opened before a download needs it: while the target is being made, or before the peer serves anything, as
+ * it waits for the same object as this store. What it tells is kept until a download of that object takes it over.
  */
 export class EarlyFollow {
   /** Resolves when somebody has taken the stream over: true; or when it has ended before. */
