@@ -41,6 +41,8 @@ const patienceMsMax = 5_000;
 const untoldPatienceMs = 60_000;
 /** What a piece is taken to need before the first ones have come. */
 const unmeasuredPieceMs = 8;
+/** Who leads has more pieces than any other receiver by more than this. In a crowd that starts together nobody does. */
+const leadPieces = 4;
 
 export class Scheduler {
   readonly #pieces: number;
@@ -400,15 +402,22 @@ export class Scheduler {
 
   /**
    * A holder should have enough to send for its uplink never to rest, and the gold source should send a piece once. What
-   * it sends to us does not count: that is there because it may be.
+   * it sends to us does not count: that is there because it may be. Who leads may add one piece more: what it lacks only
+   * few have, and others can turn to it.
    */
   #refuseWhen(holder: Holder, piece: number): RefuseWhen {
     const { busyPieces, queueMs } = this.#options;
-    const othersBytes = Math.max(busyPieces * this.#pieceBytes(0), 2 * queueMs * (holder.speed ?? 0));
+    const othersPieces = this.#isLeading() ? busyPieces + 1 : busyPieces;
+    const othersBytes = Math.max(othersPieces * this.#pieceBytes(0), 2 * queueMs * (holder.speed ?? 0));
     const queuedBytes = othersBytes + holder.inFlightBytes;
     const isMany = this.#pieces >= sharedPiecesMin;
     const isRare = isMany && holder.role === 'gold' && this.#rarity.replicas(piece) === 0;
     return { queuedBytes, sentWithinMs: isRare ? this.#patienceMs(holder, piece) : 0 };
+  }
+
+  #isLeading(): boolean {
+    const least = this.#verified.count - leadPieces;
+    return this.#fetching > 0 && this.#holders.list.every(({ pieces }) => pieces.isFull || pieces.count < least);
   }
 
   /** For how long a piece that somebody else fetches from the gold source is left to them. */

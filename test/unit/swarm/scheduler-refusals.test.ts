@@ -183,6 +183,20 @@ describe('Scheduler, what a request lets a source refuse', () => {
     expect(queued).toEqual([2 * pieceBytes, 3 * pieceBytes]);
   });
 
+  test('allows who has clearly more than all other receivers to add one piece', () => {
+    const busyPieces = (otherHas: number): number => {
+      const scheduler = createScheduler(20, { busyPieces: 2, holderPiecesMax: 1 });
+      scheduler.setHolder('gold', 'gold', Bitmap.full(20));
+      scheduler.setHolder('done', 'replica', Bitmap.full(20));
+      scheduler.setHolder('peer', 'replica', new Bitmap(20));
+      for (let piece = 0; piece < 6; piece++) complete(scheduler, scheduler.nextRequests(0)[0], 1_000);
+      for (let piece = 0; piece < otherHas; piece++) scheduler.addPiece('peer', piece);
+      const [next] = scheduler.nextRequests(1_000);
+      return (next?.refuseWhen.queuedBytes ?? 0) / pieceBytes;
+    };
+    expect([busyPieces(1), busyPieces(2), busyPieces(20)]).toEqual([3, 2, 2]);
+  });
+
   test('allows a fast source as much as it sends in twice the time to bridge', () => {
     const scheduler = createScheduler(10, { queueMs: 25, holderPiecesMax: 1 });
     scheduler.setHolder('a', 'replica', Bitmap.full(10));
