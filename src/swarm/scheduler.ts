@@ -41,8 +41,9 @@ const patienceMsMax = 5_000;
 const untoldPatienceMs = 60_000;
 /** What a piece is taken to need before the first ones have come. */
 const unmeasuredPieceMs = 8;
-/** Who leads has more pieces than any other receiver by more than this. In a crowd that starts together nobody does. */
-const leadPieces = 4;
+/** Who leads has more pieces than any other receiver by more than this, and by this part of all. In a crowd that starts together nobody does. */
+const leadPiecesMin = 4;
+const leadPart = 1 / 64;
 
 export class Scheduler {
   readonly #pieces: number;
@@ -416,7 +417,7 @@ export class Scheduler {
   }
 
   #isLeading(): boolean {
-    const least = this.#verified.count - leadPieces;
+    const least = this.#verified.count - Math.max(leadPiecesMin, leadPart * this.#pieces);
     return this.#fetching > 0 && this.#holders.list.every(({ pieces }) => pieces.isFull || pieces.count < least);
   }
 
