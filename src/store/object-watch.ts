@@ -51,9 +51,7 @@ class ObjectTable {
   /** Takes note of a source record of which only the key is known. */
   addSource(key: string): void {
     const name = parseSourceKey(key)?.name;
-    if (name === undefined) return;
-    this.#sources.set(name, (this.#sources.get(name) ?? new Set()).add(key));
-    this.#note(name);
+    if (name !== undefined) this.#addSource(name, key);
   }
 
   applyToSources(events: readonly WatchEvent[]): void {
@@ -121,7 +119,12 @@ class ObjectTable {
     const name = parseSourceKey(entry.key)?.name;
     if (name === undefined) return;
     this.#fresh.put(name, entry, !this.#sources.has(name));
-    this.addSource(entry.key);
+    this.#addSource(name, entry.key);
+  }
+
+  #addSource(name: string, key: string): void {
+    this.#sources.set(name, (this.#sources.get(name) ?? new Set()).add(key));
+    this.#note(name);
   }
 
   #deleteSource(key: string): void {

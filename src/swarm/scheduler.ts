@@ -41,8 +41,9 @@ const patienceMsMax = 5_000;
 const untoldPatienceMs = 60_000;
 /** What a piece is taken to need before the first ones have come. */
 const unmeasuredPieceMs = 8;
-/** Who leads has more pieces than any other receiver by more than this, and by this part of all. In a crowd that starts together nobody does. */
+/** Who leads has more pieces than any other receiver by more than this: in a crowd that starts together nobody does. */
 const leadPiecesMin = 4;
+/** And by more than this part of all: in a large crowd somebody is always a little ahead of those whom it knows. */
 const leadPart = 1 / 64;
 
 export class Scheduler {
@@ -417,8 +418,8 @@ export class Scheduler {
   }
 
   #isLeading(): boolean {
-    const least = this.#verified.count - Math.max(leadPiecesMin, leadPart * this.#pieces);
-    return this.#fetching > 0 && this.#holders.list.every(({ pieces }) => pieces.isFull || pieces.count < least);
+    const othersBelow = this.#verified.count - Math.max(leadPiecesMin, leadPart * this.#pieces);
+    return this.#fetching > 0 && this.#holders.list.every(({ pieces }) => pieces.isFull || pieces.count < othersBelow);
   }
 
   /** For how long a piece that somebody else fetches from the gold source is left to them. */
